@@ -1,0 +1,1 @@
+"""Pixel encoders: architectures, saving and loading. Self-supervised pretraining will stand here too."""

@@ -1,0 +1,32 @@
+"""Arithmetic shared by the convolutional encoders."""
+
+from collections.abc import Sequence
+
+
+def map_size(frame_shape: tuple[int, int, int], layers: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Returns height and width of the map that unpadded convolutions make of a frame.
+
+    Args:
+        frame_shape: (channels, height, width) of the frames.
+        layers: (kernel, stride) of each convolution, first to last.
+
+    Raises:
+        ValueError: a side is shorter than a kernel that meets it, or the frame has no channel.
+    """
+    channels, height, width = frame_shape
+    if channels < 1:
+        raise ValueError(f"frames need at least one channel, got frame_shape {frame_shape}")
+    for kernel, stride in layers:
+        if min(height, width) < kernel:
+            smallest = _smallest_side(layers)
+            raise ValueError(f"frames must be at least {smallest}x{smallest} pixels, got frame_shape {frame_shape}")
+        height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    return height, width
+
+
+def _smallest_side(layers: Sequence[tuple[int, int]]) -> int:
+    """Returns the shortest side from which the last convolution still gets one output."""
+    side = 1
+    for kernel, stride in reversed(layers):
+        side = (side - 1) * stride + kernel
+    return side

@@ -1,0 +1,64 @@
+"""The network of Mnih et al. 2013, "Playing Atari with Deep Reinforcement Learning", below the Q-values."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from huggingface_hub import PyTorchModelHubMixin
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from .convolutions import map_size
+from .pixels import scale_pixels
+from .saving import read_encoder, save_encoder
+
+_LAYERS = ((8, 4), (4, 2))  # (kernel, stride); Mnih et al. 2013, section 4.1
+
+
+class DQN2013CNN(nn.Module, PyTorchModelHubMixin):
+    """Encodes stacks of frames by two convolutions (16, 32 channels) and one linear layer, a ReLU after each.
+
+    Convolutions are unpadded: 84x84 pixels become 32x9x9 = 2,592 numbers, then `feature_dim`. Weights and biases start
+    uniform in +-1/sqrt(fan in), PyTorch's default.
+
+    Attributes:
+        frame_shape: (channels, height, width) of the frames that `forward` takes.
+        feature_dim: length of the vectors that it returns.
+    """
+
+    def __init__(self, frame_shape: tuple[int, int, int] = (4, 84, 84), feature_dim: int = 256) -> None:
+        super().__init__()
+        self.frame_shape = frame_shape
+        self.feature_dim = feature_dim
+        height, width = map_size(frame_shape, _LAYERS)
+        # Each ReLU is a module of its own: attribution methods hook them one by one.
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(frame_shape[0], 16, kernel_size=8, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, kernel_size=4, stride=2),
+            nn.ReLU(),
+        )
+        self.linear = nn.Linear(32 * height * width, feature_dim)
+        self.linear_relu = nn.ReLU()
+
+    def forward(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
+        """Returns one non-negative vector per stack of frames."""
+        features: Tensor = self.linear_relu(self.linear(self.spatial_features(frames).flatten(1)))
+        return features
+
+    def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
+        """Returns the map before it is flattened, (b, 32, 9, 9) for 84x84 pixels.
+
+        Raises:
+            ValueError: the frames are not uint8, or not of `frame_shape`.
+        """
+        features: Tensor = self.convolutions(scale_pixels(frames, self.frame_shape, self.linear.weight.dtype))
+        return features
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Writes the encoder as a folder, see `saving.save_encoder`."""
+        return save_encoder(self, save_directory, **options)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Returns the encoder saved in a folder or on the Hugging Face Hub, see `saving.read_encoder`."""
+        return read_encoder(cls, pretrained_model_name_or_path, **options)

@@ -1,0 +1,32 @@
+"""What every encoder here offers."""
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns frames into vectors; owns the scaling of pixels; can be saved without a pickle.
+
+    Each is also an `nn.Module` without BatchNorm, which would couple the samples of a batch and move when frozen.
+    """
+
+    frame_shape: tuple[int, int, int]
+    """(channels, height, width) of the frames; a stack of frames counts as channels."""
+    feature_dim: int
+    """Length of the vectors."""
+
+    def __call__(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
+        """Returns one vector per frame or stack of frames."""
+        ...
+
+    def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
+        """Returns the last map of features before positions are mixed."""
+        ...
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Writes the encoder as a folder that `load_encoder` reads."""
+        ...
