@@ -1,0 +1,31 @@
+"""Deep Q-learning and its parts: networks, targets, exploration, replay, the training loop and evaluation.
+
+Encoders and environments are passed in; this library imports neither.
+"""
+
+from .dqn import DQN, DQNConfig, NonFiniteLossError, UpdateResult
+from .encoder import Encoder
+from .exploration import ExplorationConfig
+from .frame_stacker import FrameStacker
+from .q_network import DuelingHead, LinearHead, QNetwork
+from .training import Metrics, Training, TrainingConfig, VectorEnvironment, train
+from .transition import TransitionBatch
+
+__all__ = [
+    "DQN",
+    "DQNConfig",
+    "DuelingHead",
+    "Encoder",
+    "ExplorationConfig",
+    "FrameStacker",
+    "LinearHead",
+    "Metrics",
+    "NonFiniteLossError",
+    "QNetwork",
+    "Training",
+    "TrainingConfig",
+    "TransitionBatch",
+    "UpdateResult",
+    "VectorEnvironment",
+    "train",
+]

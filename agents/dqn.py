@@ -1,0 +1,178 @@
+"""Deep Q-learning (Mnih et al. 2013, 2015), with Double and Dueling Q-learning, n-step returns and prioritised replay as parts.
+
+The update, for a transition (s, a, R, G, s') with R the n-step reward and G = gamma^n or 0 at a terminal state:
+
+    y    = R + G * v(s'),   v(s') = max_a Q_target(s', a)                       (Q-learning)
+                            v(s') = Q_target(s', argmax_a Q_online(s', a))      (Double Q-learning)
+    loss = mean over the batch of w * huber(Q_online(s, a) - y)
+
+n and gamma belong to the replay, which makes R and G; Dueling is a head of the network; w are the replay's
+importance weights, all one when it samples uniformly.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from .q_network import QNetwork
+from .targets import double_value, max_value, td_target
+from .transition import TransitionBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQNConfig:
+    """How the network is fitted. The defaults are those of Mnih et al. 2015, Extended Data table 1."""
+
+    double: bool = False
+    loss: Literal["huber", "squared"] = "huber"
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    learning_rate: float = 2.5e-4
+    # The published 0.01 is for a gradient summed over 32 samples; ours is a mean, so 0.01 / 32 (RMSProp's root: squared).
+    optimizer_epsilon: float = 0.01 / 32
+    max_gradient_norm: float | None = None
+    target_update_every_updates: int = 2_500  # 10,000 steps at one update every 4 steps
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.target_update_every_updates < 1:
+            raise ValueError(f"target_update_every_updates must be at least 1, got {self.target_update_every_updates}")
+        if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
+            raise ValueError(f"max_gradient_norm must be positive or None, got {self.max_gradient_norm}")
+
+
+class UpdateResult(NamedTuple):
+    """What one update saw, as tensors on the agent's device: reading them waits for the device, so read few."""
+
+    loss: Float[Tensor, ""]
+    td_error: Float[Tensor, " b"]  # Q_online(s, a) - y before the update
+    q_mean: Float[Tensor, ""]  # mean over the batch of max_a Q_online(s, a)
+    q_max: Float[Tensor, ""]  # max over the batch of the same
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or not a number; the weights are those from before the update."""
+
+
+class DQN:
+    """A deep Q-learning agent: acts greedily by its network and fits it to sampled transitions."""
+
+    def __init__(
+        self,
+        network: QNetwork,
+        config: DQNConfig,
+        *,
+        device: torch.device,
+        autocast_dtype: torch.dtype | None = None,
+        compile_update: bool = False,
+    ) -> None:
+        """Moves `network` to `device`. `autocast_dtype` bfloat16 computes the convolutions in bfloat16."""
+        self.config = config
+        self.device = device
+        self.network = network.to(device)
+        self.target_network = copy.deepcopy(network).requires_grad_(False)
+        self.optimizer = _build_optimizer(self.network, config, device)
+        self.updates = 0
+        self._autocast_dtype = autocast_dtype
+        self._loss = torch.compile(self._compute_loss, dynamic=False) if compile_update else self._compute_loss
+
+    @torch.no_grad()
+    def action_values(self, observations: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n a"]:
+        """Returns Q(s, a) of the online network for every action, in float32."""
+        with self._autocast():
+            values: Tensor = self.network(observations.to(self.device))
+        return values.float()
+
+    def act(self, observations: UInt8[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
+        """Returns the greedy action of each observation, on the CPU."""
+        return self.action_values(observations).argmax(dim=1).cpu()
+
+    def predict(
+        self,
+        observation: UInt8[np.ndarray, "*n c h w"],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Returns greedy actions and `state` unchanged, as Stable-Baselines3's `predict` does.
+
+        The agent has no exploration of its own, so `deterministic` makes no difference.
+        """
+        single = observation.ndim == 3
+        batch = torch.from_numpy(np.ascontiguousarray(observation[None] if single else observation))
+        actions = self.act(batch).numpy()
+        return (actions[0] if single else actions), state
+
+    def update(self, batch: TransitionBatch) -> UpdateResult:
+        """Takes one gradient step on a batch on the agent's device.
+
+        Raises NonFiniteLossError on the CPU, where looking costs nothing, before the weights change.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        result: UpdateResult = self._loss(batch)
+        if self.device.type == "cpu" and not torch.isfinite(result.loss):
+            raise NonFiniteLossError(f"the loss is {result.loss.item()} at update {self.updates}")
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_gradient_norm)
+        self.optimizer.step()
+        self.updates += 1
+        if self.updates % self.config.target_update_every_updates == 0:
+            self.target_network.load_state_dict(self.network.state_dict())
+        return UpdateResult(*(tensor.detach() for tensor in result))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything that later updates depend on."""
+        return {
+            "network": self.network.state_dict(),
+            "target_network": self.target_network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned; raises RuntimeError where the networks differ in shape."""
+        self.network.load_state_dict(state["network"])
+        self.target_network.load_state_dict(state["target_network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]
+
+    def _compute_loss(self, batch: TransitionBatch) -> UpdateResult:
+        with self._autocast():
+            values = self.network(batch.observation).float()  # (b, a)
+            with torch.no_grad():
+                target_values = self.target_network(batch.next_observation).float()  # (b, a)
+                if self.config.double:
+                    online_values = self.network(batch.next_observation).float()  # (b, a)
+                    next_value = double_value(target_values, online_values)
+                else:
+                    next_value = max_value(target_values)
+        target = td_target(batch.reward, batch.discount, next_value)
+        td_error = values.gather(1, batch.action.unsqueeze(1)).squeeze(1) - target
+        zero = torch.zeros_like(td_error)
+        if self.config.loss == "huber":  # the error clipped to [-1, 1] of Mnih et al. 2015
+            losses = nn.functional.huber_loss(td_error, zero, reduction="none")
+        else:
+            losses = 0.5 * td_error.square()
+        greedy_value = values.amax(dim=1)
+        return UpdateResult((batch.weight * losses).mean(), td_error, greedy_value.mean(), greedy_value.max())
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self._autocast_dtype is not None
+        return torch.autocast(self.device.type, dtype=self._autocast_dtype or torch.bfloat16, enabled=enabled)
+
+
+def _build_optimizer(network: nn.Module, config: DQNConfig, device: torch.device) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, eps=config.optimizer_epsilon, fused=True,
+            capturable=device.type == "cuda",
+        )  # fmt: skip
+    return torch.optim.RMSprop(
+        network.parameters(), lr=config.learning_rate, alpha=0.95, eps=config.optimizer_epsilon, centered=True
+    )

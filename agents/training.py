@@ -1,0 +1,288 @@
+"""The training loop: step every environment once, store, and learn as often as the steps have earned.
+
+The loop is a generator of metrics. All of its state is in a `Training`, and every yield is a point at which that
+state can be saved: a run resumed from it gives the numbers of a run that never stopped.
+"""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from .dqn import DQN, NonFiniteLossError, UpdateResult
+from .exploration import ExplorationConfig, epsilon_greedy, epsilons
+from .frame_stacker import FrameStacker
+from .replay import Replay
+
+Metrics = dict[str, float]
+
+
+class VectorEnvironment(Protocol):
+    """What training needs of a vector of games: newest frames, same-step autoreset, and a state that can be saved."""
+
+    num_envs: int
+    single_observation_space: Any  # a Box of frames (C, H, W), uint8
+    single_action_space: Any  # Discrete
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[UInt8[np.ndarray, "n c h w"], dict[str, Any]]:
+        """Begins an episode in every environment."""
+        ...
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Returns frames, raw rewards, terminated, truncated and an info with `life_lost` and, at an end, `final_obs`."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what `load_state_dict` needs to continue every episode exactly."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Restores every environment to the state that was saved."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, and how much to learn from each step. A step is one action of one environment."""
+
+    total_steps: int = 50_000_000  # Mnih et al. 2015: 200 million emulator frames
+    learning_starts: int = 50_000  # steps of uniformly random play first
+    batch_size: int = 32
+    samples_per_step: int = 8  # one batch of 32 every 4 steps
+    life_loss_is_terminal: bool = True
+    importance_exponent: float = 0.4  # of prioritised replay; annealed linearly to 1 (Schaul et al. 2016, section 3.4)
+    held_out_states: int = 512  # on which the mean maximal Q of Mnih et al. 2013, section 5.1, is taken
+    log_every_steps: int = 5_000
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "learning_starts", "batch_size", "samples_per_step", "log_every_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.importance_exponent <= 1:
+            raise ValueError(f"importance_exponent must be within [0, 1], got {self.importance_exponent}")
+
+
+class Training:
+    """One run of training: the agent, its games and its memory, and every counter the loop moves."""
+
+    def __init__(self, *, agent: DQN, environment: VectorEnvironment, replay: Replay, config: TrainingConfig, seed: int):
+        """Begins an episode in every environment; `seed` draws explored actions and sampled batches."""
+        self.agent = agent
+        self.environment = environment
+        self.replay = replay
+        self.config = config
+        self.steps = 0
+        self._samples_owed = 0
+        self._generator = np.random.default_rng(seed)
+        self._stacker = FrameStacker(
+            environment.num_envs, environment.single_observation_space.shape, agent_stack(agent, environment)
+        )
+        self._held_out: UInt8[Tensor, "k c h w"] | None = None
+        self._episode_return = np.zeros(environment.num_envs)
+        self._episode_length = np.zeros(environment.num_envs, np.int64)
+        self.recent_returns: deque[float] = deque(maxlen=20)
+        frames, _ = environment.reset()
+        self._frames = frames
+        self._stacker.reset(frames)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.steps >= self.config.total_steps
+
+    def state_dict(self, *, with_replay: bool = True) -> dict[str, Any]:
+        """Returns tensors, numbers and strings from which `load_state_dict` continues exactly.
+
+        Without the replay a resumed run first refills it by playing, so it no longer equals one that never stopped.
+        """
+        state = {
+            "steps": self.steps,
+            "samples_owed": self._samples_owed,
+            "generator": self._generator.bit_generator.state,
+            "held_out": self._held_out,
+            "episode_return": torch.from_numpy(self._episode_return.copy()),
+            "episode_length": torch.from_numpy(self._episode_length.copy()),
+            "recent_returns": list(self.recent_returns),
+            "stacks": torch.from_numpy(self._stacker.stacks.copy()),
+            "frames": torch.from_numpy(self._frames.copy()),
+            "agent": self.agent.state_dict(),
+            "environment": self.environment.state_dict(),
+        }
+        return state | ({"replay": self.replay.state_dict()} if with_replay else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where `state_dict` was taken."""
+        self.steps = state["steps"]
+        self._samples_owed = state["samples_owed"]
+        self._generator.bit_generator.state = state["generator"]
+        self._held_out = state["held_out"]
+        self._episode_return = state["episode_return"].numpy().copy()
+        self._episode_length = state["episode_length"].numpy().copy()
+        self.recent_returns = deque(state["recent_returns"], maxlen=self.recent_returns.maxlen)
+        self._stacker.stacks[:] = state["stacks"].numpy()
+        self._frames = state["frames"].numpy().copy()
+        self.agent.load_state_dict(state["agent"])
+        self.environment.load_state_dict(state["environment"])
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])
+
+
+def agent_stack(agent: DQN, environment: VectorEnvironment) -> int:
+    """Returns how many of the environment's frames the agent's encoder takes; raises ValueError where they do not fit."""
+    frame_shape = environment.single_observation_space.shape
+    wanted = tuple(agent.network.encoder.frame_shape)
+    if wanted[0] % frame_shape[0] or wanted[1:] != tuple(frame_shape[1:]):
+        raise ValueError(f"the encoder takes stacks of shape {wanted}, which frames of shape {frame_shape} cannot fill")
+    return int(wanted[0] // frame_shape[0])
+
+
+def train(training: Training) -> Iterator[Metrics]:
+    """Trains until `total_steps`, yielding metrics every `log_every_steps` steps and at the end.
+
+    Tags are explained in docs/training.md; those that depend on the clock begin with `time/`. Raises
+    NonFiniteLossError with the weights from before the bad update (on a GPU: from within the last interval).
+    """
+    interval = _Interval(training)
+    config = training.config
+    while not training.finished:
+        _step_environments(training, interval)
+        if training.steps >= config.learning_starts:
+            _learn(training, interval)
+        if interval.is_over(training):
+            yield interval.metrics(training)
+            interval = _Interval(training)
+
+
+def _step_environments(training: Training, interval: "_Interval") -> None:
+    """Takes one step in every environment and stores it."""
+    environment, config = training.environment, training.config
+    epsilon = current_epsilons(training)
+    with interval.timed("acting"):
+        stacks = torch.from_numpy(training._stacker.stacks)
+        greedy = training.agent.act(stacks).numpy() if epsilon.min() < 1 else np.zeros(environment.num_envs, np.int64)
+        actions = epsilon_greedy(
+            greedy, epsilon=epsilon, num_actions=int(environment.single_action_space.n), generator=training._generator
+        )
+    with interval.timed("stepping"):
+        next_frames, rewards, terminated, truncated, info = environment.step(actions)
+    ended = terminated | truncated
+    terminal = terminated | info["life_lost"] if config.life_loss_is_terminal else terminated
+    with interval.timed("storing"):
+        training.replay.append(
+            frames=training._frames,
+            actions=actions,
+            rewards=rewards,
+            terminal=terminal,
+            ended=ended,
+            final_frames=info.get("final_obs", next_frames),
+        )
+        training._frames = next_frames
+        training._stacker.push(next_frames, ended)
+    training.steps += environment.num_envs
+    if training.steps > config.learning_starts:
+        training._samples_owed += environment.num_envs * config.samples_per_step
+    training._episode_return += rewards
+    training._episode_length += 1
+    for finished in np.flatnonzero(ended):
+        interval.returns.append(float(training._episode_return[finished]))
+        interval.lengths.append(int(training._episode_length[finished]))
+        training.recent_returns.append(interval.returns[-1])
+    training._episode_return[ended] = 0
+    training._episode_length[ended] = 0
+
+
+def _learn(training: Training, interval: "_Interval") -> None:
+    """Makes the updates that the steps so far have earned."""
+    config, replay, agent = training.config, training.replay, training.agent
+    if training._held_out is None:
+        training._held_out = replay.sample(config.held_out_states, training._generator).observation.cpu()
+    beta = importance_exponent(config, training.steps)
+    while training._samples_owed >= config.batch_size:
+        with interval.timed("sampling"):
+            batch = replay.sample(config.batch_size, training._generator, importance_exponent=beta)
+        with interval.timed("learning"):
+            result = agent.update(batch)
+            replay.set_priorities(batch.slot, result.td_error)
+        interval.add(result, replay.mean_age(batch.slot))
+        training._samples_owed -= config.batch_size
+
+
+def current_epsilons(training: Training) -> Float[np.ndarray, " n"]:
+    """Returns every environment's epsilon: 1 until learning starts, decaying from there."""
+    num_envs = training.environment.num_envs
+    learning_steps = training.steps - training.config.learning_starts
+    if learning_steps < 0:
+        return np.ones(num_envs)
+    return epsilons(training.config.exploration, step=learning_steps, num_envs=num_envs)
+
+
+def importance_exponent(config: TrainingConfig, steps: int) -> float:
+    """Returns beta, which reaches 1 at the last step (Schaul et al. 2016, section 3.4)."""
+    return config.importance_exponent + (1 - config.importance_exponent) * min(steps / config.total_steps, 1.0)
+
+
+class _Interval:
+    """Sums up what happened between two yields; begins empty after each, so it needs no saving."""
+
+    def __init__(self, training: Training) -> None:
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+        self._first_step = training.steps
+        self._started = time.perf_counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._updates = 0
+        self._age = 0.0
+        # Sums stay on the device: one read an interval, where one an update would wait for the GPU each time.
+        self._sums = torch.zeros(2, device=training.agent.device)
+        self._q_max = torch.full((), -torch.inf, device=training.agent.device)
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds[phase] += time.perf_counter() - started
+
+    def add(self, result: UpdateResult, age: float) -> None:
+        self._updates += 1
+        self._age += age
+        self._sums += torch.stack([result.loss, result.q_mean])
+        self._q_max = torch.maximum(self._q_max, result.q_max)
+
+    def is_over(self, training: Training) -> bool:
+        every = training.config.log_every_steps
+        return training.finished or training.steps // every > self._first_step // every
+
+    def metrics(self, training: Training) -> Metrics:
+        metrics = {"exploration/epsilon": float(current_epsilons(training).mean())}
+        if self.returns:
+            metrics["episode/return"] = float(np.mean(self.returns))
+            metrics["episode/length"] = float(np.mean(self.lengths))
+        if self._updates:
+            loss, q_mean = (self._sums / self._updates).tolist()
+            if not np.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"the loss became {loss} between steps {self._first_step} and {training.steps}"
+                )
+            metrics |= {
+                "learning/loss": loss,
+                "learning/q_mean": q_mean,
+                "learning/q_max": float(self._q_max),
+                "learning/updates": float(training.agent.updates),
+                "replay/age_steps": self._age / self._updates,
+            }
+        if training._held_out is not None:
+            held_out_values = training.agent.action_values(training._held_out)
+            metrics["learning/held_out_q"] = float(held_out_values.amax(dim=1).mean())
+        elapsed = time.perf_counter() - self._started
+        metrics["time/steps_per_second"] = (training.steps - self._first_step) / elapsed
+        for phase, seconds in self._seconds.items():
+            metrics[f"time/{phase}_fraction"] = seconds / elapsed
+        return metrics
