@@ -48,7 +48,7 @@ def interquartile_mean(scores: Float[np.ndarray, "..."]) -> float:
 def summarise_scores(
     scores: Mapping[str, Sequence[float]], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> ScoreSummary:
-    """Summarises `{game: the score of each seed}`, with stratified bootstrap intervals (seeds redrawn within each game)."""
+    """Summarises `{game: the score of each seed}`, with bootstrap intervals (seeds redrawn within each game)."""
     games = [np.asarray(values, np.float64) for values in scores.values()]
     if not games or any(len(game) == 0 for game in games):
         raise ValueError("a summary needs at least one game, and at least one score of every game")

@@ -1,0 +1,45 @@
+"""Chooses the device and the number of CPU threads a command computes with."""
+
+import os
+from typing import Literal
+
+import torch
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(name: DeviceName = "auto") -> torch.device:
+    """Returns the named device; `auto` is the current GPU where there is one, else the CPU.
+
+    Raises ValueError for a GPU that is not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"a device is 'auto', 'cpu' or 'cuda', got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device 'cuda' was asked for, but PyTorch {torch.__version__} sees no GPU here: use 'cpu' or 'auto'"
+        )
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def device_description(device: torch.device) -> str:
+    """Returns the device in words, for a log and for the figures that are published with it."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} of {available_cores()} cores)"
+
+
+def available_cores() -> int:
+    """Returns the number of CPU cores this process may run on, which in a container is fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Lets PyTorch compute one operation on `num_threads` threads; 0 takes every available core."""
+    if num_threads < 0:
+        raise ValueError(f"num_threads must be at least 0, got {num_threads}")
+    torch.set_num_threads(num_threads or available_cores())

@@ -1,0 +1,139 @@
+"""The folder of one run: what was asked for, with which versions, and everything the run wrote."""
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from .checkpoint import FILE_NAME
+from .config_file import config_from_json, config_to_json, differing_fields
+
+Config = TypeVar("Config")
+
+CONFIG_FILE_NAME = "config.json"
+COMMAND_FILE_NAME = "command.txt"
+VERSIONS_FILE_NAME = "versions.json"
+
+_PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "lightning-fabric", "scipy", "tensorboard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory:
+    """`runs/<name>/`: `config.json`, `command.txt`, `versions.json`, TensorBoard events, `checkpoint.pt`, `videos/`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path | None, *, config: object, label: str, command: str | None = None) -> Self:
+        """Makes a run directory at `path` (None: `runs/<label>-<date>-<time>`) and writes what was asked for into it.
+
+        Raises FileExistsError when there is a run already.
+        """
+        path = path if path is not None else Path("runs") / f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            how = (
+                f"continue it with --resume {shlex.quote(str(path))}, or"
+                if (path / CONFIG_FILE_NAME).exists()
+                else "please"
+            )
+            raise FileExistsError(f"the run directory {path} exists already: {how} name another one")
+        path.mkdir(parents=True, exist_ok=True)
+        _write_text(path / COMMAND_FILE_NAME, (command or command_line()) + "\n")
+        _write_text(path / VERSIONS_FILE_NAME, json.dumps(versions(), indent=2) + "\n")
+        # The configuration is written last: a folder that has one is a complete run directory.
+        _write_text(path / CONFIG_FILE_NAME, json.dumps(config_to_json(config), indent=2) + "\n")
+        return cls(path=path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Returns the run directory at `path`. Raises FileNotFoundError when there is none."""
+        if not (path / CONFIG_FILE_NAME).is_file():
+            raise FileNotFoundError(f"{path} is not a run directory: it has no {CONFIG_FILE_NAME}")
+        return cls(path=path)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The place of the run's checkpoint."""
+        return self.path / FILE_NAME
+
+    @property
+    def videos(self) -> Path:
+        """The folder of the run's videos."""
+        return self.path / "videos"
+
+    def config_values(self) -> dict[str, Any]:
+        """Returns the configuration the run was started with, as JSON values."""
+        try:
+            values = json.loads((self.path / CONFIG_FILE_NAME).read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.path / CONFIG_FILE_NAME} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{self.path / CONFIG_FILE_NAME} must hold an object, got {type(values).__name__}")
+        return values
+
+    def read_config(self, kind: type[Config]) -> Config:
+        """Returns the configuration the run was started with, as a `kind`."""
+        config: Config = config_from_json(kind, self.config_values(), where=str(self.path / CONFIG_FILE_NAME))
+        return config
+
+    def check_config(self, config: object, *, may_differ: Collection[str] = ()) -> None:
+        """Raises ValueError naming the fields in which `config` is another than the run's, `may_differ` left out."""
+        saved, given = self.config_values(), config_to_json(config)
+        fields = [field for field in differing_fields(saved, given) if field not in may_differ]
+        if fields:
+            differences = ", ".join(
+                f"{field} ({_at(saved, field)!r} then, {_at(given, field)!r} now)" for field in fields
+            )
+            raise ValueError(f"{self.path} cannot be resumed with another configuration: {differences}")
+
+    def note_command(self, command: str | None = None) -> None:
+        """Adds the command that resumes the run to the list of its commands."""
+        with (self.path / COMMAND_FILE_NAME).open("a") as file:
+            file.write((command or command_line()) + "\n")
+
+
+def command_line() -> str:
+    """Returns the running command as one would type it again."""
+    specification = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", specification.name] if specification is not None else ["python", sys.argv[0]]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
+def versions() -> dict[str, str | None]:
+    """Returns what decides about a run beside its configuration: versions of Python, packages and this repository."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    found["commit"] = _git("rev-parse", "HEAD")
+    found["changed_files"] = _git("status", "--porcelain", "--untracked-files=no")
+    return found
+
+
+def _git(*arguments: str) -> str | None:
+    """Returns what git says about this repository, or None without git or outside a clone."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _at(values: Any, field: str) -> Any:
+    for name in field.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Writes a run's curves, images, videos and hyper-parameters for TensorBoard.
+
+Every event carries its step and its wall time. Tags that measure time begin with `time/`: all others are the same
+numbers when a run is repeated with the same seed.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import UInt8
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from .video import encode_gif
+
+TIME_PREFIX = "time/"
+
+
+class TensorBoardWriter:
+    """Writes events into a folder; after a resume, hides those a killed run had written after its checkpoint.
+
+    `resume_step` is the step of the checkpoint the run goes on from: events of later steps are taken back.
+    """
+
+    def __init__(self, folder: str | Path, *, resume_step: int | None = None) -> None:
+        purge_step = None if resume_step is None else resume_step + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def scalars(self, values: Mapping[str, float], *, step: int) -> None:
+        """Adds one point to each named curve."""
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, float(value), step)
+
+    def image(self, tag: str, image: UInt8[np.ndarray, "h w c"], *, step: int) -> None:
+        """Adds an image of 1 or 3 channels."""
+        self._writer.add_image(tag, image, step, dataformats="HWC")
+
+    def video(self, tag: str, frames: UInt8[np.ndarray, "t h w 3"], *, frames_per_second: float, step: int) -> None:
+        """Adds a film, which TensorBoard shows among the images as an animated GIF."""
+        gif = encode_gif(frames, frames_per_second=frames_per_second)
+        image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif)
+        self._file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def text(self, tag: str, text: str, *, step: int = 0) -> None:
+        """Adds a text (Markdown)."""
+        self._writer.add_text(tag, text, step)
+
+    def hyper_parameters(self, config: Mapping[str, Any], *, results: Mapping[str, float], step: int) -> None:
+        """Adds the run's row to the table of hyper-parameters: its flat configuration and its final results.
+
+        `SummaryWriter.add_hparams` would open a second run for the row; here the row belongs to the run itself.
+        """
+        allowed = {
+            name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in config.items()
+        }
+        for summary in hparams(allowed, dict(results)):  # type: ignore[no-untyped-call]
+            self._file_writer().add_summary(summary)
+        self.scalars(results, step=step)
+
+    def flush(self) -> None:
+        """Hands all events to the operating system.
+
+        Call it before saving a checkpoint: then no event up to the checkpoint's step is lost by a kill.
+        """
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _file_writer(self) -> Any:
+        return self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+
+
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings as one level of dotted names: `{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat.update(
+            flatten_config(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        )
+    return flat
+
+
+def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
+    """Returns every curve of a run as `(step, value)` pairs in the order written, taken-back events left out."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
