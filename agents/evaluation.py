@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +15,7 @@ from .frame_stacker import FrameStacker
 from .score_statistics import Interval, bootstrap_interval, interquartile_mean
 
 
+@runtime_checkable
 class ActingAgent(Protocol):
     """Chooses an action for each stack of frames, given on the CPU."""
 

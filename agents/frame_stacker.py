@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 Frames = UInt8[np.ndarray, "n c h w"]
+Stacks = UInt8[np.ndarray, "n stacked h w"]
 
 
 class FrameStacker:
@@ -15,16 +16,16 @@ class FrameStacker:
     def __init__(self, num_envs: int, frame_shape: tuple[int, int, int], stack: int) -> None:
         channels, height, width = frame_shape
         self._channels = channels
-        self.stacks: Frames = np.zeros((num_envs, stack * channels, height, width), np.uint8)
+        self.stacks: Stacks = np.zeros((num_envs, stack * channels, height, width), np.uint8)
 
-    def reset(self, frames: Frames, mask: Bool[np.ndarray, " n"] | None = None) -> Frames:
+    def reset(self, frames: Frames, mask: Bool[np.ndarray, " n"] | None = None) -> Stacks:
         """Begins an episode with `frames` where `mask` is true (everywhere without one); returns all stacks."""
         rows = slice(None) if mask is None else mask
         repeats = self.stacks.shape[1] // self._channels
         self.stacks[rows] = np.tile(frames[rows], (1, repeats, 1, 1))
         return self.stacks
 
-    def push(self, frames: Frames, started: Bool[np.ndarray, " n"]) -> Frames:
+    def push(self, frames: Frames, started: Bool[np.ndarray, " n"]) -> Stacks:
         """Appends a frame to each stack; where `started` is true the frame begins an episode. Returns all stacks."""
         self.stacks[:, : -self._channels] = self.stacks[:, self._channels :]
         self.stacks[:, -self._channels :] = frames

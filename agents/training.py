@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from .replay import Replay
 Metrics = dict[str, float]
 
 
+@runtime_checkable
 class VectorEnvironment(Protocol):
     """What training needs of a vector of games: newest frames, same-step autoreset, and a state that can be saved."""
 

@@ -22,6 +22,7 @@ VERSION = 1
 FILE_NAME = "checkpoint.pt"
 
 _TEMPORARY_SUFFIX = ".writing"
+_LARGE_TENSOR_BYTES = 64 * 2**20
 _ZIP_MAGIC = b"PK\x03\x04"
 
 
@@ -79,7 +80,7 @@ def load_checkpoint(path: str | Path, *, kind: str = "run") -> dict[str, Any]:
         )
     if header["kind"] != kind:
         raise ValueError(f"{path} is a checkpoint of kind {header['kind']!r}, expected {kind!r}")
-    state: dict[str, Any] = header["state"]
+    state: dict[str, Any] = _detach_small_tensors(header["state"])
     return state
 
 
@@ -107,6 +108,23 @@ def _check_archive(path: Path) -> None:
         raise ValueError(f"the checkpoint {path} is damaged: {error}") from error
     if damaged is not None:
         raise ValueError(f"the checkpoint {path} is damaged: the checksum of its part {damaged!r} is wrong")
+
+
+def _detach_small_tensors(value: Any) -> Any:
+    """Copies all but the large tensors out of the file's memory map.
+
+    An optimiser keeps the tensors it is given: mapped, they would hold a replaced file's space on the disk for the
+    rest of the run. Large ones are a replay's frames, which the replay copies into place itself.
+    """
+    if isinstance(value, torch.Tensor):
+        return value if value.nbytes >= _LARGE_TENSOR_BYTES else value.clone()
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            value[key] = _detach_small_tensors(inner)
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(_detach_small_tensors(inner) for inner in value)
+    return value
 
 
 def _refuse_foreign_values(value: object, where: str) -> None:

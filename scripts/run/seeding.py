@@ -44,6 +44,6 @@ def restore_generator(generator: np.random.Generator | torch.Generator, state: d
     if kind not in state:
         raise ValueError(f"expected the state of a {kind} generator, got one of {sorted(state)}")
     if isinstance(generator, torch.Generator):
-        generator.set_state(state["torch"].clone())  # a memory-mapped tensor may not be shared with a generator
+        generator.set_state(state["torch"])
     else:
         generator.bit_generator.state = state["numpy"]
