@@ -1,7 +1,18 @@
 """Turns on the checking of every shape and type in our signatures while tests run."""
 
-from jaxtyping import install_import_hook
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
 
 # A hook acts on modules imported after it, and conftest is read before any test module. It is never
 # uninstalled: scripts import libraries late, inside functions.
-install_import_hook(["agents", "envs", "gen_ssl", "scripts", "seqmodels"], "beartype.beartype")
+jaxtyping.install_import_hook(["agents", "envs", "gen_ssl", "scripts", "seqmodels"], "beartype.beartype")
+
+
+@pytest.fixture
+def unchecked_signatures() -> Iterator[None]:
+    """Turns the checking off for one test: as users run it, and as `torch.compile` can trace it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

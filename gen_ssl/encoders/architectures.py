@@ -15,18 +15,20 @@ ENCODERS: dict[str, type[NatureCNN] | type[DQN2013CNN]] = {
 """Every architecture by the name that commands and `config.json` use."""
 
 
-def load_encoder(path: str | Path, **options: Any) -> Encoder:
+def load_encoder(path: str | Path, *, map_location: str = "cpu", **download_options: Any) -> Encoder:
     """Returns the encoder saved under a path, whichever its architecture.
 
     Args:
         path: a folder, or the name of a repository on the Hugging Face Hub ("owner/name").
-        options: `map_location`, `revision` and others, as in an encoder's `from_pretrained`.
+        map_location: the device that the weights are read to.
+        download_options: `revision`, `token` and others, as in `huggingface_hub.snapshot_download`.
 
     Raises:
         FileNotFoundError: there is no such folder, nor such a repository.
         ValueError: what is there is not an encoder of ours, or is damaged.
     """
-    architecture, _ = read_config(locate(path))
+    directory = locate(path, **download_options)
+    architecture, _ = read_config(directory)
     if architecture not in ENCODERS:
         raise ValueError(f"{path} holds a {architecture!r}, which is not one of our encoders: {', '.join(ENCODERS)}")
-    return ENCODERS[architecture].from_pretrained(path, **options)
+    return ENCODERS[architecture].from_pretrained(directory, map_location=map_location)

@@ -1,7 +1,7 @@
 """The network of Mnih et al. 2015, "Human-level control through deep reinforcement learning", below the Q-values."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, UInt8
@@ -61,6 +61,6 @@ class NatureCNN(nn.Module, PyTorchModelHubMixin):
         return save_encoder(self, save_directory, **options)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "NatureCNN":
         """Returns the encoder saved in a folder or on the Hugging Face Hub, see `saving.read_encoder`."""
         return read_encoder(cls, pretrained_model_name_or_path, **options)

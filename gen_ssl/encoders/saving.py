@@ -6,6 +6,7 @@ the architecture's name, write in place, and load with `strict=False`: missing w
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,8 @@ EncoderT = TypeVar("EncoderT", bound=nn.Module)
 def save_encoder(encoder: PyTorchModelHubMixin, save_directory: str | Path, **options: Any) -> str | None:
     """Writes an encoder as a folder of `config.json` (its class and arguments), `model.safetensors` and a model card.
 
-    Each file is written beside and renamed into place, so that a full disk or a kill leaves a readable encoder.
+    Each file is written beside and renamed into place: after a full disk or a kill, what was saved there before by an
+    encoder of the same architecture and arguments can still be read.
 
     Args:
         encoder: what to save.
@@ -42,6 +44,8 @@ def save_encoder(encoder: PyTorchModelHubMixin, save_directory: str | Path, **op
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as beside:
         commit_address = PyTorchModelHubMixin.save_pretrained(encoder, beside, **options)
         _add_architecture(Path(beside) / CONFIG_FILE, type(encoder).__name__)
+        # safetensors makes its file readable by its owner only; whoever may read the config may read the weights.
+        shutil.copymode(Path(beside) / CONFIG_FILE, Path(beside) / WEIGHTS_FILE)
         for written in sorted(Path(beside).iterdir()):
             if written.name == "README.md" and (directory / written.name).exists():
                 continue
