@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from .frame_storage import check_items, check_state, check_storage_arguments
+from .frame_storage import check_items, check_state, check_storage_arguments, describe_storage
 
 
 class DeviceStorage:
@@ -43,15 +43,12 @@ class DeviceStorage:
     def state_dict(self, used: int) -> dict[str, Any]:
         """Returns the first `used` items in host memory, sharing memory when the device is the CPU."""
         # By way of NumPy: torch.save would write the whole storage behind a slice of a tensor.
-        return self._identity() | {"items": torch.from_numpy(self._items[:used].cpu().numpy())}
+        return describe_storage(self, "device") | {"items": torch.from_numpy(self._items[:used].cpu().numpy())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned, also on another device."""
-        check_state(state, self._identity())
+        check_state(state, describe_storage(self, "device"))
         self._items[: len(state["items"])] = state["items"].to(self.device)
 
     def _on_device(self, slots: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
         return torch.from_numpy(slots).to(self.device)
-
-    def _identity(self) -> dict[str, Any]:
-        return {"kind": "device", "capacity": self.capacity, "item_shape": list(self.item_shape)}

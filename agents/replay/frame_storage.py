@@ -65,13 +65,23 @@ def check_storage_arguments(capacity: int, item_shape: tuple[int, ...]) -> None:
 def check_items(items: NDArray[Any], item_shape: tuple[int, ...], dtype: torch.dtype) -> None:
     """Raises ValueError unless these are items of this shape and dtype."""
     if items.shape[1:] != item_shape:
-        raise ValueError(f"frames must have shape (N, *{item_shape}), got {items.shape}")
+        raise ValueError(f"frames must have shape (N, {', '.join(map(str, item_shape))}), got {items.shape}")
     if items.dtype != numpy_dtype(dtype):
         raise ValueError(f"frames must be {numpy_dtype(dtype)}, got {items.dtype}")
 
 
+def describe_storage(storage: FrameStorage, kind: str) -> dict[str, Any]:
+    """Returns what the state of a storage has to agree on with the one that loads it."""
+    return {
+        "kind": kind,
+        "capacity": storage.capacity,
+        "item_shape": list(storage.item_shape),
+        "dtype": str(storage.dtype),
+    }
+
+
 def check_state(state: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Raises ValueError, naming the field, unless the state was saved by a storage with these properties."""
+    """Raises ValueError, naming the field, unless the state agrees with `describe_storage`."""
     for name, value in expected.items():
         if state.get(name) != value:
             raise ValueError(f"the saved replay storage has {name} {state.get(name)}, this one has {value}")

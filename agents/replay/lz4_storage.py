@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from .frame_storage import check_items, check_state, check_storage_arguments, numpy_dtype
+from .frame_storage import check_items, check_state, check_storage_arguments, describe_storage, numpy_dtype
 
 
 class Lz4Storage:
@@ -50,17 +50,14 @@ class Lz4Storage:
         joined = bytearray().join(blocks)
         # torch.frombuffer refuses a buffer of no bytes.
         blob = torch.frombuffer(joined, dtype=torch.uint8) if joined else torch.empty(0, dtype=torch.uint8)
-        return self._identity() | {"blob": blob, "lengths": lengths}
+        return describe_storage(self, "lz4") | {"blob": blob, "lengths": lengths}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        check_state(state, self._identity())
+        check_state(state, describe_storage(self, "lz4"))
         blob = memoryview(state["blob"].numpy())
         ends = np.cumsum(state["lengths"].numpy())
         starts = ends - state["lengths"].numpy()
         self._blocks[:] = None
         for slot, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             self._blocks[slot] = bytes(blob[start:end]) if end > start else None
-
-    def _identity(self) -> dict[str, Any]:
-        return {"kind": "lz4", "capacity": self.capacity, "item_shape": list(self.item_shape)}

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from .frame_storage import check_items, check_state, check_storage_arguments, numpy_dtype
+from .frame_storage import check_items, check_state, check_storage_arguments, describe_storage, numpy_dtype
 
 
 class RawStorage:
@@ -38,12 +38,9 @@ class RawStorage:
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """Returns the first `used` items, sharing memory with the storage: save them before the next write."""
-        return self._identity() | {"items": torch.from_numpy(self._items[:used])}
+        return describe_storage(self, "raw") | {"items": torch.from_numpy(self._items[:used])}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned."""
-        check_state(state, self._identity())
+        check_state(state, describe_storage(self, "raw"))
         self._tensor[: len(state["items"])] = state["items"]
-
-    def _identity(self) -> dict[str, Any]:
-        return {"kind": "raw", "capacity": self.capacity, "item_shape": list(self.item_shape)}
