@@ -8,6 +8,7 @@ Tensors stream to the disk one by one and come back memory-mapped: saving or loa
 """
 
 import contextlib
+import glob
 import os
 import pickle
 import zipfile
@@ -19,7 +20,6 @@ import torch
 
 FORMAT = "cartridge-checkpoint"
 VERSION = 1
-FILE_NAME = "checkpoint.pt"
 
 _TEMPORARY_SUFFIX = ".writing"
 _LARGE_TENSOR_BYTES = 64 * 2**20
@@ -35,7 +35,7 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any], *, kind: str = "
     path = Path(path)
     _refuse_foreign_values(state, "state")
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(path)
+    _remove_unfinished(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY_SUFFIX}")
     header = {"format": FORMAT, "version": VERSION, "kind": kind, "state": dict(state)}
     try:
@@ -63,7 +63,6 @@ def load_checkpoint(path: str | Path, *, kind: str = "run") -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
-    remove_unfinished(path)
     _check_archive(path)
     try:
         header = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -84,9 +83,12 @@ def load_checkpoint(path: str | Path, *, kind: str = "run") -> dict[str, Any]:
     return state
 
 
-def remove_unfinished(path: Path) -> None:
-    """Deletes what a process killed while it wrote `path` left beside it (one process at a time may write there)."""
-    for leftover in path.parent.glob(f"{path.name}.*{_TEMPORARY_SUFFIX}"):
+def _remove_unfinished(path: Path) -> None:
+    """Deletes what a process killed while it wrote `path` left beside it.
+
+    Only a writer does this, of which a run has one: a reader would break the saving of a run that it looks at.
+    """
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.*{_TEMPORARY_SUFFIX}"):
         leftover.unlink(missing_ok=True)
 
 

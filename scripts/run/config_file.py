@@ -32,33 +32,24 @@ def config_from_json(kind: Any, value: Any, *, where: str = "config") -> Any:
 
     Raises ValueError naming the field that does not fit. A field the file lacks takes its default.
     """
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _dataclass_from_json(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return config_from_json(arguments[0], value, where=where)
     if origin in (typing.Union, types.UnionType):
         return _union_from_json(arguments, value, where)
-    if origin is typing.Literal:
-        fits = value in arguments
-    elif origin in (tuple, list):
-        inner = [arguments[0]] * len(value) if origin is list or arguments[-1] is Ellipsis else arguments
-        return origin(
-            config_from_json(kind_of_one, one, where=f"{where}[{i}]")
-            for i, (kind_of_one, one) in enumerate(zip(inner, value, strict=True))
-        )
-    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
-        if value in kind.__members__:
-            return kind[value]
-        fits = False
-    elif kind is Path:
+    if origin in (tuple, list):
+        return _sequence_from_json(origin, arguments, value, where)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass_from_json(kind, value, where)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum) and value in kind.__members__:
+        return kind[value]
+    if kind is Path and isinstance(value, str):
         return Path(value)
-    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int:
         return float(value)
-    else:
-        fits = kind is Any or (value is None if kind in (None, type(None)) else type(value) is kind)
+    fits = value in arguments if origin is typing.Literal else kind is Any or type(value) is (kind or type(None))
     if not fits:
-        raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, got {value!r}")
+        raise ValueError(f"{where} must be {_name(kind)}, got {value!r}")
     return value
 
 
@@ -89,12 +80,24 @@ def _dataclass_from_json(kind: type, value: Any, where: str) -> Any:
     )
 
 
+def _sequence_from_json(kind: type, arguments: tuple[Any, ...], values: Any, where: str) -> Any:
+    if not isinstance(values, list):
+        raise ValueError(f"{where} must be a list, got {values!r}")
+    kinds = [arguments[0]] * len(values) if kind is list or arguments[-1] is Ellipsis else list(arguments)
+    if len(values) != len(kinds):
+        raise ValueError(f"{where} must have {len(kinds)} values, got {values!r}")
+    pairs = enumerate(zip(kinds, values, strict=True))
+    return kind(config_from_json(inner, value, where=f"{where}[{index}]") for index, (inner, value) in pairs)
+
+
 def _union_from_json(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     for kind in kinds:
         try:
             return config_from_json(kind, value, where=where)
-        except ValueError:  # the value belongs to another member of the union
+        except ValueError:  # the value may belong to another member of the union
             continue
-    raise ValueError(
-        f"{where} fits none of {', '.join(getattr(kind, '__name__', str(kind)) for kind in kinds)}, got {value!r}"
-    )
+    raise ValueError(f"{where} fits none of {', '.join(map(_name, kinds))}, got {value!r}")
+
+
+def _name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)

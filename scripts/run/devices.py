@@ -1,6 +1,9 @@
 """Chooses the device and the number of CPU threads a command computes with."""
 
+import importlib.util
 import os
+import shutil
+import sys
 from typing import Literal
 
 import torch
@@ -43,3 +46,19 @@ def set_num_threads(num_threads: int) -> None:
     if num_threads < 0:
         raise ValueError(f"num_threads must be at least 0, got {num_threads}")
     torch.set_num_threads(num_threads or available_cores())
+
+
+def can_compile(device: torch.device) -> bool:
+    """Returns whether `torch.compile` has what it needs for `device`: a C++ compiler, and Triton for a GPU."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    return shutil.which(compiler) is not None and (
+        device.type == "cpu" or importlib.util.find_spec("triton") is not None
+    )
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Returns whether `device` multiplies in bfloat16 itself, so that it is faster there than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # PyTorch has no public question for this; without the instructions it computes bfloat16 slowly in float32.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

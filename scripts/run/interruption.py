@@ -4,7 +4,6 @@ import signal
 import sys
 import threading
 from types import FrameType, TracebackType
-from typing import Self
 
 
 class Interruption:
@@ -17,7 +16,7 @@ class Interruption:
         self.requested = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)

@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -71,7 +71,7 @@ class Progress:
         elif self._step > self._first_step:
             self._write_line()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(

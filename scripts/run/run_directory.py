@@ -11,15 +11,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
-from .checkpoint import FILE_NAME
 from .config_file import config_from_json, config_to_json, differing_fields
 
 Config = TypeVar("Config")
 
 CONFIG_FILE_NAME = "config.json"
 COMMAND_FILE_NAME = "command.txt"
+CHECKPOINT_FILE_NAME = "checkpoint.pt"
 VERSIONS_FILE_NAME = "versions.json"
 
 _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "lightning-fabric", "scipy", "tensorboard")
@@ -32,7 +32,7 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def create(cls, path: Path | None, *, config: object, label: str, command: str | None = None) -> Self:
+    def create(cls, path: Path | None, *, config: object, label: str, command: str | None = None) -> "RunDirectory":
         """Makes a run directory at `path` (None: `runs/<label>-<date>-<time>`) and writes what was asked for into it.
 
         Raises FileExistsError when there is a run already.
@@ -53,7 +53,7 @@ class RunDirectory:
         return cls(path=path)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path) -> "RunDirectory":
         """Returns the run directory at `path`. Raises FileNotFoundError when there is none."""
         if not (path / CONFIG_FILE_NAME).is_file():
             raise FileNotFoundError(f"{path} is not a run directory: it has no {CONFIG_FILE_NAME}")
@@ -62,7 +62,7 @@ class RunDirectory:
     @property
     def checkpoint(self) -> Path:
         """The place of the run's checkpoint."""
-        return self.path / FILE_NAME
+        return self.path / CHECKPOINT_FILE_NAME
 
     @property
     def videos(self) -> Path:
@@ -81,7 +81,10 @@ class RunDirectory:
 
     def read_config(self, kind: type[Config]) -> Config:
         """Returns the configuration the run was started with, as a `kind`."""
-        config: Config = config_from_json(kind, self.config_values(), where=str(self.path / CONFIG_FILE_NAME))
+        try:
+            config: Config = config_from_json(kind, self.config_values())
+        except ValueError as error:
+            raise ValueError(f"{self.path / CONFIG_FILE_NAME} does not fit: {error}") from error
         return config
 
     def check_config(self, config: object, *, may_differ: Collection[str] = ()) -> None:

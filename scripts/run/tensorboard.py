@@ -7,7 +7,7 @@ numbers when a run is repeated with the same seed.
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -73,7 +73,7 @@ class TensorBoardWriter:
         """Flushes and closes the file."""
         self._writer.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "TensorBoardWriter":
         return self
 
     def __exit__(

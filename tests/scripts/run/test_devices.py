@@ -1,0 +1,68 @@
+"""The choice of device and threads."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts.run.devices import (
+    available_cores,
+    can_compile,
+    choose_device,
+    computes_in_bfloat16,
+    device_description,
+    set_num_threads,
+)
+
+
+@pytest.fixture
+def threads_restored() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_cpu_is_the_cpu() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_a_gpu_where_there_is_one() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match="device 'cuda' was asked for, but PyTorch .* sees no GPU here: use 'cpu' or"):
+        choose_device("cuda")
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_named_in_words() -> None:
+    assert device_description(choose_device("cuda")).startswith("cuda (")
+
+
+@pytest.mark.usefixtures("threads_restored")
+def test_the_number_of_threads_is_set_and_described() -> None:
+    set_num_threads(1)
+    assert torch.get_num_threads() == 1
+    assert device_description(torch.device("cpu")) == f"cpu (1 of {available_cores()} cores)"
+    set_num_threads(0)
+    assert torch.get_num_threads() == available_cores()
+    with pytest.raises(ValueError, match="num_threads must be at least 0, got -1"):
+        set_num_threads(-1)
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "a-compiler-nobody-has")
+    assert not can_compile(torch.device("cpu"))
+    monkeypatch.setenv("CXX", "python3")
+    assert can_compile(torch.device("cpu"))
+
+
+def test_bfloat16_is_taken_where_the_processor_says_so() -> None:
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        pytest.skip("the processor's flags are listed on Linux only")
+    named = {"avx512_bf16", "amx_tile"} & set(flags.read_text().split())
+    assert computes_in_bfloat16(torch.device("cpu")) == bool(named)
