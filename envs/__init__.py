@@ -1,0 +1,16 @@
+"""Gymnasium environments: Atari games, single and in C++ vectors, and Catch, a pixel game that needs no ROM."""
+
+from .atari import AtariConfig, make_atari, make_atari_vector
+from .atari_games import ATARI_GAMES
+from .catch import Catch, make_catch_vector
+from .seeded_episodes import SeededEpisodes
+
+__all__ = [
+    "ATARI_GAMES",
+    "AtariConfig",
+    "Catch",
+    "SeededEpisodes",
+    "make_atari",
+    "make_atari_vector",
+    "make_catch_vector",
+]
