@@ -5,6 +5,7 @@ Encoders and environments are passed in; this library imports neither.
 
 from .dqn import DQN, DQNConfig, NonFiniteLossError, UpdateResult
 from .encoder import Encoder
+from .evaluation import ActingAgent, Evaluation, evaluate
 from .exploration import ExplorationConfig
 from .frame_stacker import FrameStacker
 from .q_network import DuelingHead, LinearHead, QNetwork
@@ -13,9 +14,11 @@ from .transition import TransitionBatch
 
 __all__ = [
     "DQN",
+    "ActingAgent",
     "DQNConfig",
     "DuelingHead",
     "Encoder",
+    "Evaluation",
     "ExplorationConfig",
     "FrameStacker",
     "LinearHead",
@@ -27,5 +30,6 @@ __all__ = [
     "TransitionBatch",
     "UpdateResult",
     "VectorEnvironment",
+    "evaluate",
     "train",
 ]

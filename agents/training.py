@@ -81,6 +81,7 @@ class Training:
         self.replay = replay
         self.config = config
         self.steps = 0
+        self._learning_from_step = config.learning_starts
         self._samples_owed = 0
         self._generator = np.random.default_rng(seed)
         self._stacker = FrameStacker(
@@ -99,13 +100,20 @@ class Training:
         """Whether all steps are done."""
         return self.steps >= self.config.total_steps
 
+    @property
+    def recent_score(self) -> float | None:
+        """Mean return of the last 20 training episodes, None before the first."""
+        return float(np.mean(self.recent_returns)) if self.recent_returns else None
+
     def state_dict(self, *, with_replay: bool = True) -> dict[str, Any]:
         """Returns tensors, numbers and strings from which `load_state_dict` continues exactly.
 
-        Without the replay a resumed run first refills it by playing, so it no longer equals one that never stopped.
+        Without the replay a resumed run first plays `learning_starts` steps to refill it, with its present epsilon,
+        so it no longer equals one that never stopped.
         """
         state = {
             "steps": self.steps,
+            "learning_from_step": self._learning_from_step,
             "samples_owed": self._samples_owed,
             "generator": self._generator.bit_generator.state,
             "held_out": self._held_out,
@@ -133,7 +141,10 @@ class Training:
         self.agent.load_state_dict(state["agent"])
         self.environment.load_state_dict(state["environment"])
         if "replay" in state:
+            self._learning_from_step = state["learning_from_step"]
             self.replay.load_state_dict(state["replay"])
+        else:
+            self._learning_from_step = self.steps + self.config.learning_starts
 
 
 def agent_stack(agent: DQN, environment: VectorEnvironment) -> int:
@@ -155,7 +166,7 @@ def train(training: Training) -> Iterator[Metrics]:
     config = training.config
     while not training.finished:
         _step_environments(training, interval)
-        if training.steps >= config.learning_starts:
+        if training.steps >= training._learning_from_step:
             _learn(training, interval)
         if interval.is_over(training):
             yield interval.metrics(training)
@@ -188,7 +199,7 @@ def _step_environments(training: Training, interval: "_Interval") -> None:
         training._frames = next_frames
         training._stacker.push(next_frames, ended)
     training.steps += environment.num_envs
-    if training.steps > config.learning_starts:
+    if training.steps > training._learning_from_step:
         training._samples_owed += environment.num_envs * config.samples_per_step
     training._episode_return += rewards
     training._episode_length += 1

@@ -1,5 +1,6 @@
 """Reads a command's configuration from its flags, and turns an error it foresees into one sentence."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,22 +11,35 @@ import tyro
 Config = TypeVar("Config")
 
 
-def run_command(config_type: type[Config], main: Callable[[Config], None], *, documentation: str | None) -> None:
+def run_command(
+    config_type: type[Config],
+    main: Callable[[Config], None],
+    *,
+    documentation: str | None,
+    starting_point: Callable[[list[str]], Config] | None = None,
+) -> None:
     """Parses the command line into a `config_type` and runs `main` on it.
+
+    `starting_point` returns, from the flags, the configuration that they override (default: that of the type itself).
 
     ValueError and OSError are how this repository refuses bad input: the command then ends with their sentence and
     status 1. `python -X dev` shows where they came from as well.
     """
     name = Path(sys.argv[0]).stem
-    config = tyro.cli(config_type, prog=name, description=documentation)
     try:
+        if starting_point is None:
+            config = tyro.cli(config_type, prog=name, description=documentation)
+        else:
+            start = starting_point(sys.argv[1:])
+            config = tyro.cli(config_type, prog=name, description=documentation, default=start)
         main(config)
     except (ValueError, OSError) as error:
         if sys.flags.dev_mode:
             raise
         sys.exit(f"{name}: error: {_sentence(error)}")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: stopped")
+        print(f"{name}: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)  # as a shell expects of an interrupted program
 
 
 def _sentence(error: Exception) -> str:

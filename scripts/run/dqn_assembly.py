@@ -1,0 +1,92 @@
+"""Builds what a DQN run is made of from its configuration: games, network, agent, memory."""
+
+from pathlib import Path
+
+import torch
+
+from agents import DQN, DuelingHead, LinearHead, QNetwork, Training
+from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, RawStorage, Replay
+from envs import SeededEpisodes, make_atari_vector, make_catch_vector
+from gen_ssl.encoders import ENCODERS, Encoder, load_encoder
+
+from .devices import available_cores, can_compile, computes_in_bfloat16
+from .dqn_config import DQNRunConfig, ReplayConfig
+from .seeding import integer_seed
+
+
+def build_games(config: DQNRunConfig, *, num_envs: int, purpose: str) -> SeededEpisodes:
+    """Returns `num_envs` games side by side, seeded for `purpose` ("training", "evaluation")."""
+    seed = integer_seed(config.seed, purpose)
+    if config.catch:
+        return make_catch_vector(num_envs=num_envs, seed=seed)
+    return make_atari_vector(config.atari, num_envs=num_envs, num_threads=min(num_envs, available_cores()), seed=seed)
+
+
+def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.device) -> DQN:
+    """Returns an agent with freshly drawn weights (of the head alone, when the encoder is a saved one).
+
+    Seeds PyTorch's global generator, from which modules draw their weights.
+    """
+    torch.manual_seed(integer_seed(config.seed, "weights"))
+    channels, height, width = games.single_observation_space.shape
+    observation_shape = (config.stack * channels, height, width)
+    network = QNetwork(
+        _build_encoder(config.encoder, observation_shape),
+        observation_shape=observation_shape,
+        num_actions=int(games.single_action_space.n),
+        head=DuelingHead if config.dueling else LinearHead,
+    )
+    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
+    return DQN(
+        network,
+        config.dqn,
+        device=device,
+        autocast_dtype=torch.bfloat16 if bfloat16 else None,
+        compile_update=config.compile == "on" or (config.compile == "auto" and can_compile(device)),
+    )
+
+
+def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
+    """Returns a run that has not begun."""
+    games = build_games(config, num_envs=config.num_envs, purpose="training")
+    agent = build_agent(config, games, device=device)
+    replay = _build_replay(config, games, device)
+    return Training(
+        agent=agent,
+        environment=games,
+        replay=replay,
+        config=config.training,
+        seed=integer_seed(config.seed, "exploration and sampling"),
+    )
+
+
+def _build_encoder(name: str, frame_shape: tuple[int, int, int]) -> Encoder:
+    if name in ENCODERS:
+        return ENCODERS[name](frame_shape=frame_shape)
+    if Path(name).exists() or "/" in name:
+        return load_encoder(name)
+    raise ValueError(f"encoder must be one of {', '.join(ENCODERS)} or the folder of a saved encoder, got {name!r}")
+
+
+def _build_replay(config: DQNRunConfig, games: SeededEpisodes, device: torch.device) -> Replay:
+    replay = config.replay
+    capacity = replay.capacity // games.num_envs * games.num_envs  # each game's ring has the same length
+    return Replay(
+        _build_storage(replay, capacity, games.single_observation_space.shape, device),
+        num_envs=games.num_envs,
+        stack=config.stack,
+        n_step=replay.n_step,
+        discount=replay.discount,
+        reward_clip=replay.reward_clip,
+        priorities=Priorities(capacity, exponent=replay.priority_exponent) if replay.prioritised else None,
+    )
+
+
+def _build_storage(
+    config: ReplayConfig, capacity: int, frame_shape: tuple[int, ...], device: torch.device
+) -> FrameStorage:
+    if config.storage == "raw":
+        return RawStorage(capacity, frame_shape)
+    if config.storage == "lz4":
+        return Lz4Storage(capacity, frame_shape)
+    return DeviceStorage(capacity, frame_shape, device=device)

@@ -1,0 +1,179 @@
+"""Trains a DQN on an Atari game, from pixels.
+
+    python -m scripts.train_dqn                                    Pong, on two CPU cores
+    python -m scripts.train_dqn --preset catch                     a tiny game without a ROM, in a minute
+    python -m scripts.train_dqn --preset nature-2015 --game Breakout
+    python -m scripts.train_dqn --resume runs/NAME                 go on where a run was stopped
+
+A preset sets every flag, and flags after it override single settings. Writes runs/NAME/: TensorBoard events
+(`tensorboard --logdir runs`), evaluations.json, checkpoint.pt, a video. Ctrl-C saves and says how to go on.
+docs/training.md explains every curve and what Pong should score after how long.
+"""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from agents import NonFiniteLossError, Training, train
+from scripts.run.checkpoint import load_checkpoint, save_checkpoint
+from scripts.run.command_line import run_command
+from scripts.run.config_file import config_to_json
+from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
+from scripts.run.dqn_assembly import build_training
+from scripts.run.dqn_config import PRESETS, DQNRunConfig, PresetName
+from scripts.run.film import film_game
+from scripts.run.interruption import Interruption
+from scripts.run.periodic_evaluation import PeriodicEvaluation
+from scripts.run.progress import Progress
+from scripts.run.run_directory import RunDirectory
+from scripts.run.tensorboard import TensorBoardWriter, flatten_config
+from scripts.run.video import write_video
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDQN:
+    """What to train, and where. Fields below `run` are saved with the run; the others may change when it is resumed."""
+
+    run: DQNRunConfig
+    preset: PresetName = "fast"  # the settings that all other flags start from
+    run_directory: Path | None = None  # default: runs/dqn-GAME-DATE-TIME
+    resume: Path | None = None  # a run directory to go on in, with its own settings
+    device: DeviceName = "auto"
+    threads: int = 0  # CPU threads; 0: all cores
+
+
+class DQNRun:
+    """A run and everything it writes, from its directory to its clock."""
+
+    def __init__(self, command: TrainDQN) -> None:
+        """Builds everything, and continues from the checkpoint when the command resumes a run."""
+        self._started = time.monotonic()
+        set_num_threads(command.threads)
+        device = choose_device(command.device)
+        self.config = command.run
+        resumed = load_checkpoint(RunDirectory.open(command.resume).checkpoint) if command.resume else None
+        self.training: Training = build_training(self.config, device=device)
+        self.evaluation = PeriodicEvaluation(self.config)
+        if command.resume and resumed is not None:
+            self.directory = RunDirectory.open(command.resume)
+            self.directory.check_config(self.config)
+            self.directory.note_command()
+            self.training.load_state_dict(resumed["training"])
+            self.evaluation.load_state_dict(resumed["evaluation"])
+            self._started -= resumed["seconds"]
+        else:
+            label = f"dqn-{self.config.game_name}-seed{self.config.seed}"
+            self.directory = RunDirectory.create(command.run_directory, config=self.config, label=label)
+        self._saved_at = self.training.steps
+        self.board = TensorBoardWriter(
+            self.directory.path, resume_step=self.training.steps if resumed is not None else None
+        )
+        print(f"{self.config.game_name} on {device_description(device)}, in {self.directory.path}", file=sys.stderr)
+
+    def seconds(self) -> float:
+        """Returns the wall time spent on this run, evaluations and earlier sittings included."""
+        return time.monotonic() - self._started
+
+    def save(self) -> Path:
+        """Writes the checkpoint, and before it everything that belongs to the steps it holds."""
+        self.board.flush()
+        self.evaluation.write(self.directory.path)
+        state = {
+            "training": self.training.state_dict(with_replay=self.config.save_replay),
+            "evaluation": self.evaluation.state_dict(),
+            "seconds": self.seconds(),
+        }
+        self._saved_at = self.training.steps
+        return save_checkpoint(self.directory.checkpoint, state)
+
+    def save_is_due(self) -> bool:
+        """Returns whether a multiple of `checkpoint_every_steps` has gone by since the last save."""
+        every = self.config.checkpoint_every_steps
+        return self.training.steps // every > self._saved_at // every
+
+    def evaluate(self, progress: Progress) -> None:
+        """Evaluates the agent as it is and logs the result."""
+        metrics = self.evaluation.run(self.training.agent, step=self.training.steps, clock=self.seconds)
+        self.board.scalars(metrics, step=self.training.steps)
+        self.evaluation.write(self.directory.path)
+        minutes = self.seconds() / 60
+        progress.say(
+            f"evaluation at step {self.training.steps:,}, minute {minutes:.1f}: "
+            f"{metrics['evaluation/return_mean']:.2f} (mean of {self.config.evaluation.num_games} games)"
+        )
+
+    def finish(self, progress: Progress) -> None:
+        """Evaluates a last time where that is still due, and writes hyper-parameters, video and checkpoint."""
+        if not self.evaluation.records or self.evaluation.records[-1].step < self.training.steps:
+            self.evaluate(progress)
+        score = self.evaluation.records[-1].mean
+        self.board.hyper_parameters(
+            flatten_config(config_to_json(self.config)), results={"final/score": score}, step=self.training.steps
+        )
+        self._film()
+        self.save()
+        self.board.close()
+        for score, record in self.evaluation.confirmed.items():
+            progress.say(f"score {score:g}: minute {record.seconds / 60:.1f}, step {record.step:,}, "
+                         f"{record.mean:.2f} on {len(record.returns)} new games")  # fmt: skip
+
+
+    def _film(self) -> None:
+        """Writes one game as a video, and the beginning of it into TensorBoard."""
+        film = film_game(self.training.agent, self.config, seed=self.config.seed)
+        step, rate = self.training.steps, film.frames_per_second
+        write_video(self.directory.videos / f"step-{step}.mp4", film.frames, frames_per_second=rate)
+        self.board.video("evaluation/game", film.frames[:300], frames_per_second=rate, step=step)
+
+
+def main(command: TrainDQN) -> None:
+    """Trains until the last step, until the scores asked for are confirmed, or until Ctrl-C."""
+    run = DQNRun(command)
+    steps = run.config.training.total_steps
+    with Interruption() as interruption, Progress(steps, first_step=run.training.steps) as progress:
+        try:
+            for metrics in train(run.training):
+                run.board.scalars(metrics, step=run.training.steps)
+                progress.update(run.training.steps, score=run.training.recent_score, loss=metrics.get("learning/loss"))
+                if run.evaluation.is_due(run.training.steps):
+                    run.evaluate(progress)
+                if run.evaluation.is_satisfied:
+                    break
+                if interruption.requested:
+                    run.save()
+                    progress.say(f"saved; go on with: python -m scripts.train_dqn --resume {run.directory.path}")
+                    return
+                if run.save_is_due():
+                    run.save()
+        except NonFiniteLossError as error:
+            run.directory.checkpoint.exists() or run.save()
+            raise ValueError(
+                f"{error}; the last good checkpoint is {run.directory.checkpoint}: "
+                "a smaller learning rate or gradient norm may help"
+            ) from error
+        run.finish(progress)
+    print(run.directory.path)
+
+
+@dataclass(frozen=True)
+class _First:
+    """The flags that decide which configuration the others override."""
+
+    preset: PresetName = "fast"
+    resume: Path | None = None
+
+
+def starting_point(arguments: list[str]) -> TrainDQN:
+    """Returns the command before the other flags: the run that is resumed, or the preset."""
+    asks_for_help = ("-h", "--help")
+    first, _ = tyro.cli(_First, args=[a for a in arguments if a not in asks_for_help], return_unknown_args=True)
+    if first.resume is not None:
+        return TrainDQN(run=RunDirectory.open(first.resume).read_config(DQNRunConfig), resume=first.resume)
+    return TrainDQN(run=PRESETS[first.preset], preset=first.preset)
+
+
+if __name__ == "__main__":
+    run_command(tyro.conf.OmitArgPrefixes[TrainDQN], main, documentation=__doc__, starting_point=starting_point)
