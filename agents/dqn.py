@@ -106,7 +106,7 @@ class DQN:
         single = observation.ndim == 3
         batch = torch.from_numpy(np.ascontiguousarray(observation[None] if single else observation))
         actions = self.act(batch).numpy()
-        return (actions[0] if single else actions), state
+        return (actions.squeeze(0) if single else actions), state
 
     def update(self, batch: TransitionBatch) -> UpdateResult:
         """Takes one gradient step on a batch on the agent's device.

@@ -31,7 +31,7 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
     channels, height, width = games.single_observation_space.shape
     observation_shape = (config.stack * channels, height, width)
     network = QNetwork(
-        _build_encoder(config.encoder, observation_shape),
+        build_encoder(config.encoder, observation_shape),
         observation_shape=observation_shape,
         num_actions=int(games.single_action_space.n),
         head=DuelingHead if config.dueling else LinearHead,
@@ -60,7 +60,8 @@ def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
     )
 
 
-def _build_encoder(name: str, frame_shape: tuple[int, int, int]) -> Encoder:
+def build_encoder(name: str, frame_shape: tuple[int, int, int]) -> Encoder:
+    """Returns a new encoder of the named architecture, or the saved one of that folder or Hub repository."""
     if name in ENCODERS:
         return ENCODERS[name](frame_shape=frame_shape)
     if Path(name).exists() or "/" in name:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import DQN, Evaluation, evaluate
+from agents import Evaluation, evaluate
+from agents.evaluation import ActingAgent
 from agents.human_normalised import REFERENCE_SCORES, human_normalised_score
 
 from .dqn_assembly import build_games
@@ -51,7 +52,7 @@ class PeriodicEvaluation:
         wanted = self._config.evaluation
         return wanted.stop_when_confirmed and bool(wanted.confirm_scores) and not self._open_scores(float("inf"))
 
-    def run(self, agent: DQN, *, step: int, clock: Any) -> dict[str, float]:
+    def run(self, agent: ActingAgent, *, step: int, clock: Any) -> dict[str, float]:
         """Evaluates, confirms what was reached for the first time, and returns the metrics of the evaluation."""
         self._evaluated_at = step
         evaluation = self._play(agent, self._config.evaluation.num_games, step=step, confirmation=False)
@@ -99,7 +100,7 @@ class PeriodicEvaluation:
     def _open_scores(self, reached: float) -> list[float]:
         return [s for s in self._config.evaluation.confirm_scores if s <= reached and s not in self.confirmed]
 
-    def _play(self, agent: DQN, num_games: int, *, step: int, confirmation: bool) -> Evaluation:
+    def _play(self, agent: ActingAgent, num_games: int, *, step: int, confirmation: bool) -> Evaluation:
         purpose = "confirmation" if confirmation else "evaluation"
         games = build_games(self._config, num_envs=num_games, purpose=purpose) if confirmation else self._games
         try:
