@@ -1,9 +1,10 @@
 """Shows how far a long command is: a bar on a terminal, a line now and then elsewhere."""
 
+import io
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ class Progress:
         total_steps: int,
         *,
         first_step: int = 0,
-        stream: TextIO | None = None,
+        stream: TextIO | io.TextIOBase | None = None,
         seconds_between_lines: float = 30.0,
         unit: str = "steps",
     ) -> None:
@@ -29,7 +30,7 @@ class Progress:
         self._step = first_step
         self._unit = unit
         self._seconds_between_lines = seconds_between_lines
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream: Any = stream if stream is not None else sys.stderr
         self._started = self._last_line = time.monotonic()
         self._figures: dict[str, float] = {}
         self._bar: tqdm[None] | None = None

@@ -1,6 +1,7 @@
 """Writes films as MP4 or GIF."""
 
 import io
+import subprocess
 from pathlib import Path
 
 import imageio_ffmpeg  # type: ignore[import-untyped]
@@ -37,9 +38,9 @@ def _write_mp4(path: Path, frames: Film, frames_per_second: float) -> None:
     height, width = frames.shape[1:3]
     # H.264 stores colour for pairs of pixels: an odd edge is repeated once.
     padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    size = (padded.shape[2], padded.shape[1])
-    writer = imageio_ffmpeg.write_frames(str(path), size, fps=frames_per_second, quality=8, macro_block_size=2)
-    writer.send(None)
-    for frame in padded:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    source = f"-f rawvideo -pix_fmt rgb24 -s {padded.shape[2]}x{padded.shape[1]} -r {frames_per_second} -i -"
+    target = "-an -c:v libx264 -pix_fmt yuv420p -crf 18 -movflags +faststart"
+    program = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", *source.split(), *target.split(), str(path)]
+    finished = subprocess.run(program, input=padded.tobytes(), capture_output=True, check=False)
+    if finished.returncode != 0:
+        raise OSError(f"the video {path} could not be written: {finished.stderr.decode().strip()}")
