@@ -38,18 +38,19 @@ class NStepWindow(NamedTuple):
 
 
 class EpisodeRing:
-    """Follows the episodes of `num_envs` environments through rings of `slots_per_env` slots each.
+    """Follows the episodes of `num_envs` environments through rings of capacity // num_envs slots each.
 
     A slot can start a transition ("is samplable") when a step was taken from it, the observation that ends its n
     steps (or fewer, at an episode's edge) is written, and none of its stack is overwritten.
     """
 
-    def __init__(self, num_envs: int, slots_per_env: int, *, stack: int, n_step: int) -> None:
+    def __init__(self, capacity: int, *, num_envs: int, stack: int, n_step: int) -> None:
         for name, value in {"num_envs": num_envs, "stack": stack, "n_step": n_step}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if stack > 256:
-            raise ValueError(f"stack must be at most 256, got {stack}")
+            raise ValueError(f"stack must be at most 256, got {stack}")  # depths are kept in a byte
+        slots_per_env = capacity // num_envs
         if slots_per_env < stack + n_step:
             # With one slot less, a full ring would overwrite every stack before its n steps are complete.
             raise ValueError(

@@ -52,7 +52,7 @@ class Replay:
         self.reward_clip = reward_clip
         self._storage = storage
         self._priorities = priorities
-        self._ring = EpisodeRing(num_envs, storage.capacity // num_envs, stack=stack, n_step=n_step)
+        self._ring = EpisodeRing(storage.capacity, num_envs=num_envs, stack=stack, n_step=n_step)
         self._action = np.zeros(self._ring.size, dtype=np.uint8)
         self._reward = np.zeros(self._ring.size, dtype=np.float32)
         self._num_samplable = 0
