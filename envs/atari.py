@@ -88,7 +88,9 @@ def make_atari(
     return env
 
 
-def make_atari_vector(config: AtariConfig, *, num_envs: int, num_threads: int = 0, seed: int = 0) -> SeededEpisodes:
+def make_atari_vector(
+    config: AtariConfig, *, num_envs: int, num_threads: int = 0, seed: int = 0, reseed_every_steps: int = 20_000
+) -> SeededEpisodes:
     """Returns `num_envs` copies of one game, stepped by `num_threads` C++ threads (0: one per processor core).
 
     Its frames are uint8 of shape (num_envs, 1, H, W): the newest one only, stacking belongs to whoever stores them.
@@ -99,7 +101,7 @@ def make_atari_vector(config: AtariConfig, *, num_envs: int, num_threads: int = 
         raise ValueError(f"num_threads must be at least 0, got {num_threads}")
     _silence_banner()
     env = ale_py.AtariVectorEnv(**atari_vector_arguments(config), num_envs=num_envs, num_threads=num_threads)
-    return SeededEpisodes(env, seed=seed)
+    return SeededEpisodes(env, seed=seed, reseed_every_steps=reseed_every_steps)
 
 
 def atari_vector_arguments(config: AtariConfig) -> dict[str, Any]:
@@ -119,8 +121,7 @@ def atari_vector_arguments(config: AtariConfig) -> dict[str, Any]:
         # True would make `terminated` mean a lost life or the end, and nothing would tell which.
         "life_loss_info": False,
         "episodic_life": False,  # True would restart the whole game at every lost life
-        # The mode whose pending reset a seeded one replaces; ale-py has no DISABLED.
-        "autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP,
+        "autoreset_mode": gym.vector.AutoresetMode.SAME_STEP,
     }
 
 

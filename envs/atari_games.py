@@ -24,8 +24,10 @@ def rom_name(game: str) -> str:
         return _ROM_OF_GAME[game]
     if game in map(_camel_case, _TWO_PLAYERS_ONLY):
         raise ValueError(f"{game} is a game for two players only, which the emulator cannot play alone")
-    # Compared without case and underscores, so that "ms_pacman" and "mspacman" find MsPacman.
+    # Compared by their letters, so that "ms_pacman" and "ALE/MsPacman-v5" find MsPacman.
+    letters = game.split("/")[-1].split("-")[0].replace("_", "").lower()
     by_letters = {name.lower(): name for name in ATARI_GAMES}
-    nearest = [by_letters[found] for found in difflib.get_close_matches(game.lower().replace("_", ""), by_letters)]
+    close = [letters] if letters in by_letters else difflib.get_close_matches(letters, by_letters)
+    nearest = [by_letters[name] for name in close]
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "see envs.ATARI_GAMES for all names"
     raise ValueError(f"unknown Atari game {game!r}: {hint}")

@@ -80,12 +80,14 @@ class Catch(gym.Env[UInt8[np.ndarray, "1 h w"], np.int64]):
         return cells.repeat(self._pixels, axis=0).repeat(self._pixels, axis=1)[None]
 
 
-def make_catch_vector(*, num_envs: int, seed: int = 0, num_balls: int = 1, frame_size: int = 84) -> SeededEpisodes:
-    """Returns `num_envs` games of Catch, stepped like `make_atari_vector`'s; frames uint8 (num_envs, 1, H, W)."""
+def make_catch_vector(
+    *, num_envs: int, seed: int = 0, num_balls: int = 1, frame_size: int = 84, reseed_every_steps: int = 20_000
+) -> SeededEpisodes:
+    """Returns `num_envs` games of Catch with frames uint8 (num_envs, 1, H, W), stepped as `make_atari_vector`'s are."""
     if num_envs < 1:
         raise ValueError(f"num_envs must be at least 1, got {num_envs}")
     env = gym.vector.SyncVectorEnv(
         [lambda: Catch(num_balls=num_balls, frame_size=frame_size)] * num_envs,
-        autoreset_mode=gym.vector.AutoresetMode.DISABLED,
+        autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
     )
-    return SeededEpisodes(env, seed=seed)
+    return SeededEpisodes(env, seed=seed, reseed_every_steps=reseed_every_steps)

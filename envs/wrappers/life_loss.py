@@ -9,7 +9,7 @@ Action = TypeVar("Action")
 
 
 class LifeLossSignal(gym.Wrapper[Observation, Action, Observation, Action], gym.utils.RecordConstructorArgs):
-    """Adds info["life_lost"]: whether info["lives"] fell in this step. False at a reset.
+    """Adds info["life_lost"]: whether info["lives"] fell in this step. False at a reset and where the episode ends.
 
     The count alone says nothing: some games (BankHeist) are played on with zero lives left.
     """
@@ -30,6 +30,6 @@ class LifeLossSignal(gym.Wrapper[Observation, Action, Observation, Action], gym.
     def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         """Steps the environment and compares its lives with those before."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        life_lost = info["lives"] < self._lives
+        life_lost = info["lives"] < self._lives and not (terminated or truncated)
         self._lives = info["lives"]
         return observation, reward, terminated, truncated, {**info, "life_lost": life_lost}
