@@ -59,6 +59,6 @@ def can_compile(device: torch.device) -> bool:
 def computes_in_bfloat16(device: torch.device) -> bool:
     """Returns whether `device` multiplies in bfloat16 itself, so that it is faster there than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # PyTorch has no public question for this; without the instructions it computes bfloat16 slowly in float32.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
