@@ -36,12 +36,17 @@ class Lz4Storage:
 
     def read(self, slots: Int64[np.ndarray, " n"]) -> Shaped[Tensor, "n *item"]:
         """Returns a fresh tensor of the items at these slots; a slot that is asked for twice is decoded once."""
-        distinct, where = np.unique(slots, return_inverse=True)
+        result = torch.empty((len(slots), *self.item_shape), dtype=self.dtype)
         size = self._item_bytes
-        decoded = [lz4.block.decompress(block, uncompressed_size=size) for block in self._blocks[distinct].tolist()]
-        # One bytearray is the only copy made after decoding, and is writable, as torch wants its memory.
-        joined = bytearray().join([decoded[i] for i in where.tolist()])
-        return torch.frombuffer(joined, dtype=self.dtype).view(len(slots), *self.item_shape)
+        target = result.numpy().reshape(-1).view(np.uint8).data
+        order = np.argsort(slots, kind="stable")
+        last = -1
+        # Item by item: a decoded one is copied while it is in the cache, and its memory serves the next one.
+        for place, slot in zip(order.tolist(), slots[order].tolist(), strict=True):
+            if slot != last:
+                item, last = lz4.block.decompress(self._blocks[slot], size), slot
+            target[place * size : (place + 1) * size] = item
+        return result
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """Returns the first `used` blocks as one tensor of bytes and their lengths."""
