@@ -3,14 +3,14 @@
 Encoders and environments are passed in; this library imports neither.
 """
 
-from .dqn import DQN, DQNConfig, NonFiniteLossError, UpdateResult
+from .dqn import DQN, DQNConfig, NonFiniteLossError
 from .encoder import Encoder
 from .evaluation import ActingAgent, Evaluation, evaluate
 from .exploration import ExplorationConfig
 from .frame_stacker import FrameStacker
 from .q_network import DuelingHead, LinearHead, QNetwork
 from .training import Metrics, Training, TrainingConfig, VectorEnvironment, train
-from .transition import TransitionBatch
+from .transition import TransitionBatch, UpdateResult
 
 __all__ = [
     "DQN",

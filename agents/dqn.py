@@ -1,4 +1,4 @@
-"""Deep Q-learning (Mnih et al. 2013, 2015), with Double and Dueling Q-learning, n-step returns and prioritised replay as parts.
+"""Deep Q-learning (Mnih et al. 2013, 2015); Double, Dueling, n-step and prioritised Q-learning are parts given to it.
 
 The update, for a transition (s, a, R, G, s') with R the n-step reward and G = gamma^n or 0 at a terminal state:
 
@@ -11,17 +11,19 @@ importance weights, all one when it samples uniformly.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from .captured_step import CapturedStep
 from .q_network import QNetwork
 from .targets import double_value, max_value, td_target
-from .transition import TransitionBatch
+from .transition import TransitionBatch, UpdateResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,8 @@ class DQNConfig:
     loss: Literal["huber", "squared"] = "huber"
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     learning_rate: float = 2.5e-4
-    # The published 0.01 is for a gradient summed over 32 samples; ours is a mean, so 0.01 / 32 (RMSProp's root: squared).
-    optimizer_epsilon: float = 0.01 / 32
+    # Published: 0.01 inside the root, for gradients summed over 32 samples. Ours are means, and PyTorch adds outside.
+    optimizer_epsilon: float = 0.01**0.5 / 32
     max_gradient_norm: float | None = None
     target_update_every_updates: int = 2_500  # 10,000 steps at one update every 4 steps
 
@@ -44,15 +46,6 @@ class DQNConfig:
             raise ValueError(f"target_update_every_updates must be at least 1, got {self.target_update_every_updates}")
         if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
             raise ValueError(f"max_gradient_norm must be positive or None, got {self.max_gradient_norm}")
-
-
-class UpdateResult(NamedTuple):
-    """What one update saw, as tensors on the agent's device: reading them waits for the device, so read few."""
-
-    loss: Float[Tensor, ""]
-    td_error: Float[Tensor, " b"]  # Q_online(s, a) - y before the update
-    q_mean: Float[Tensor, ""]  # mean over the batch of max_a Q_online(s, a)
-    q_max: Float[Tensor, ""]  # max over the batch of the same
 
 
 class NonFiniteLossError(RuntimeError):
@@ -70,8 +63,15 @@ class DQN:
         device: torch.device,
         autocast_dtype: torch.dtype | None = None,
         compile_update: bool = False,
+        capture_update: bool = False,
     ) -> None:
-        """Moves `network` to `device`. `autocast_dtype` bfloat16 computes the convolutions in bfloat16."""
+        """Moves `network` to `device`.
+
+        `autocast_dtype` bfloat16 computes convolutions and products in bfloat16; `compile_update` compiles loss and
+        gradient with torch.compile; `capture_update`, on a GPU, records the whole update as one CUDA graph.
+        """
+        if capture_update and device.type != "cuda":
+            raise ValueError(f"an update can be captured on a CUDA device only, got {device}")
         self.config = config
         self.device = device
         self.network = network.to(device)
@@ -80,6 +80,8 @@ class DQN:
         self.updates = 0
         self._autocast_dtype = autocast_dtype
         self._loss = torch.compile(self._compute_loss, dynamic=False) if compile_update else self._compute_loss
+        self._capture_update = capture_update
+        self._step = self._build_step()
 
     @torch.no_grad()
     def action_values(self, observations: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n a"]:
@@ -109,22 +111,15 @@ class DQN:
         return (actions.squeeze(0) if single else actions), state
 
     def update(self, batch: TransitionBatch) -> UpdateResult:
-        """Takes one gradient step on a batch on the agent's device.
+        """Takes one gradient step, and copies the weights into the target network where that is due.
 
-        Raises NonFiniteLossError on the CPU, where looking costs nothing, before the weights change.
+        On the CPU, where looking costs nothing, raises NonFiniteLossError before the weights change.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        result: UpdateResult = self._loss(batch)
-        if self.device.type == "cpu" and not torch.isfinite(result.loss):
-            raise NonFiniteLossError(f"the loss is {result.loss.item()} at update {self.updates}")
-        result.loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.max_gradient_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_gradient_norm)
-        self.optimizer.step()
+        result = self._step(batch.to(self.device))
         self.updates += 1
         if self.updates % self.config.target_update_every_updates == 0:
             self.target_network.load_state_dict(self.network.state_dict())
-        return UpdateResult(*(tensor.detach() for tensor in result))
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that later updates depend on."""
@@ -141,6 +136,23 @@ class DQN:
         self.target_network.load_state_dict(state["target_network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = state["updates"]
+        self._step = self._build_step()  # a captured graph reads the optimiser's old tensors
+
+    def _build_step(self) -> Callable[[TransitionBatch], UpdateResult]:
+        if self._capture_update:
+            return CapturedStep(self._gradient_step, network=self.network, optimizer=self.optimizer)
+        return self._gradient_step
+
+    def _gradient_step(self, batch: TransitionBatch) -> UpdateResult:
+        self.optimizer.zero_grad(set_to_none=True)
+        result: UpdateResult = self._loss(batch)
+        if self.device.type == "cpu" and not torch.isfinite(result.loss):
+            raise NonFiniteLossError(f"the loss is {result.loss.item()} at update {self.updates}")
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_gradient_norm)
+        self.optimizer.step()
+        return UpdateResult(*(tensor.detach() for tensor in result))
 
     def _compute_loss(self, batch: TransitionBatch) -> UpdateResult:
         with self._autocast():
@@ -168,11 +180,16 @@ class DQN:
 
 
 def _build_optimizer(network: nn.Module, config: DQNConfig, device: torch.device) -> torch.optim.Optimizer:
+    on_gpu = device.type == "cuda"  # where the step count has to be a tensor for the update to be captured
     if config.optimizer == "adam":
         return torch.optim.Adam(
-            network.parameters(), lr=config.learning_rate, eps=config.optimizer_epsilon, fused=True,
-            capturable=device.type == "cuda",
-        )  # fmt: skip
+            network.parameters(), config.learning_rate, eps=config.optimizer_epsilon, fused=True, capturable=on_gpu
+        )
     return torch.optim.RMSprop(
-        network.parameters(), lr=config.learning_rate, alpha=0.95, eps=config.optimizer_epsilon, centered=True
+        network.parameters(),
+        config.learning_rate,
+        alpha=0.95,
+        eps=config.optimizer_epsilon,
+        centered=True,
+        capturable=on_gpu,
     )

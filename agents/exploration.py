@@ -15,7 +15,9 @@ class ExplorationConfig:
     initial_epsilon: float = 1.0
     final_epsilon: float = 0.1  # Mnih et al. 2015, Extended Data table 1
     decay_steps: int = 1_000_000  # environment steps, all environments counted
-    spread: float = 0.0  # 0: all environments share one epsilon; 7: the ladder of Ape-X (Horgan et al. 2018, section 4.1)
+    spread: float = (
+        0.0  # 0: all environments share one epsilon; 7: the ladder of Ape-X (Horgan et al. 2018, section 4.1)
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.final_epsilon <= self.initial_epsilon <= 1:

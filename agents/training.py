@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .dqn import DQN, NonFiniteLossError, UpdateResult
+from .dqn import DQN, NonFiniteLossError
 from .exploration import ExplorationConfig, epsilon_greedy, epsilons
 from .frame_stacker import FrameStacker
 from .replay import Replay
+from .transition import UpdateResult
 
 Metrics = dict[str, float]
 
@@ -37,7 +38,7 @@ class VectorEnvironment(Protocol):
         ...
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Returns frames, raw rewards, terminated, truncated and an info with `life_lost` and, at an end, `final_obs`."""
+        """Returns frames, raw rewards, terminated, truncated and an info with `life_lost` and `final_obs`."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,7 +75,9 @@ class TrainingConfig:
 class Training:
     """One run of training: the agent, its games and its memory, and every counter the loop moves."""
 
-    def __init__(self, *, agent: DQN, environment: VectorEnvironment, replay: Replay, config: TrainingConfig, seed: int):
+    def __init__(
+        self, *, agent: DQN, environment: VectorEnvironment, replay: Replay, config: TrainingConfig, seed: int
+    ):
         """Begins an episode in every environment; `seed` draws explored actions and sampled batches."""
         self.agent = agent
         self.environment = environment
@@ -148,7 +151,10 @@ class Training:
 
 
 def agent_stack(agent: DQN, environment: VectorEnvironment) -> int:
-    """Returns how many of the environment's frames the agent's encoder takes; raises ValueError where they do not fit."""
+    """Returns how many of the environment's frames make one observation of the agent's encoder.
+
+    Raises ValueError where no number of them does.
+    """
     frame_shape = environment.single_observation_space.shape
     wanted = tuple(agent.network.encoder.frame_shape)
     if wanted[0] % frame_shape[0] or wanted[1:] != tuple(frame_shape[1:]):
@@ -163,7 +169,6 @@ def train(training: Training) -> Iterator[Metrics]:
     NonFiniteLossError with the weights from before the bad update (on a GPU: from within the last interval).
     """
     interval = _Interval(training)
-    config = training.config
     while not training.finished:
         _step_environments(training, interval)
         if training.steps >= training._learning_from_step:

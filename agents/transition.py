@@ -1,7 +1,8 @@
-"""What the learner learns from: a batch of transitions, as the replay gives it and the agent takes it."""
+"""What goes into an update and what comes out: a batch of transitions, and what the update saw."""
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
@@ -20,3 +21,17 @@ class TransitionBatch(NamedTuple):
     next_observation: Shaped[Tensor, "b *item"]
     weight: Float[Tensor, " b"]  # importance weights, at most 1; ones when sampled uniformly
     slot: Int[Tensor, " b"]  # where the replay keeps the transition, to hand priorities back
+
+    def to(self, device: torch.device) -> "TransitionBatch":
+        """Returns the batch on `device`; `slot`, which only the replay reads, stays on the host."""
+        moved = TransitionBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return moved._replace(slot=self.slot)
+
+
+class UpdateResult(NamedTuple):
+    """What one update saw, as tensors on the agent's device: reading them waits for the device, so read few."""
+
+    loss: Float[Tensor, ""]
+    td_error: Float[Tensor, " b"]  # Q_online(s, a) - y before the update
+    q_mean: Float[Tensor, ""]  # mean over the batch of max_a Q_online(s, a)
+    q_max: Float[Tensor, ""]  # max over the batch of the same

@@ -120,7 +120,6 @@ class DQNRun:
             progress.say(f"score {score:g}: minute {record.seconds / 60:.1f}, step {record.step:,}, "
                          f"{record.mean:.2f} on {len(record.returns)} new games")  # fmt: skip
 
-
     def _film(self) -> None:
         """Writes one game as a video, and the beginning of it into TensorBoard."""
         film = film_game(self.training.agent, self.config, seed=self.config.seed)

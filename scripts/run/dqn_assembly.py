@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gymnasium as gym
 import torch
 
 from agents import DQN, DuelingHead, LinearHead, QNetwork, Training
@@ -28,12 +29,12 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
     Seeds PyTorch's global generator, from which modules draw their weights.
     """
     torch.manual_seed(integer_seed(config.seed, "weights"))
-    channels, height, width = games.single_observation_space.shape
+    channels, height, width = frame_shape(games)
     observation_shape = (config.stack * channels, height, width)
     network = QNetwork(
         build_encoder(config.encoder, observation_shape),
         observation_shape=observation_shape,
-        num_actions=int(games.single_action_space.n),
+        num_actions=num_actions(games),
         head=DuelingHead if config.dueling else LinearHead,
     )
     bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
@@ -43,7 +44,20 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
         device=device,
         autocast_dtype=torch.bfloat16 if bfloat16 else None,
         compile_update=config.compile == "on" or (config.compile == "auto" and can_compile(device)),
+        capture_update=device.type == "cuda",
     )
+
+
+def frame_shape(games: SeededEpisodes) -> tuple[int, int, int]:
+    """Returns (C, H, W) of one frame."""
+    channels, height, width = games.single_observation_space.shape or ()
+    return channels, height, width
+
+
+def num_actions(games: SeededEpisodes) -> int:
+    """Returns the number of actions of each game."""
+    assert isinstance(games.single_action_space, gym.spaces.Discrete)
+    return int(games.single_action_space.n)
 
 
 def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
@@ -60,10 +74,10 @@ def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
     )
 
 
-def build_encoder(name: str, frame_shape: tuple[int, int, int]) -> Encoder:
+def build_encoder(name: str, observation_shape: tuple[int, int, int]) -> Encoder:
     """Returns a new encoder of the named architecture, or the saved one of that folder or Hub repository."""
     if name in ENCODERS:
-        return ENCODERS[name](frame_shape=frame_shape)
+        return ENCODERS[name](frame_shape=observation_shape)
     if Path(name).exists() or "/" in name:
         return load_encoder(name)
     raise ValueError(f"encoder must be one of {', '.join(ENCODERS)} or the folder of a saved encoder, got {name!r}")
@@ -73,7 +87,7 @@ def _build_replay(config: DQNRunConfig, games: SeededEpisodes, device: torch.dev
     replay = config.replay
     capacity = replay.capacity // games.num_envs * games.num_envs  # each game's ring has the same length
     return Replay(
-        _build_storage(replay, capacity, games.single_observation_space.shape, device),
+        _build_storage(replay, capacity, frame_shape(games), device),
         num_envs=games.num_envs,
         stack=config.stack,
         n_step=replay.n_step,
@@ -84,10 +98,10 @@ def _build_replay(config: DQNRunConfig, games: SeededEpisodes, device: torch.dev
 
 
 def _build_storage(
-    config: ReplayConfig, capacity: int, frame_shape: tuple[int, ...], device: torch.device
+    config: ReplayConfig, capacity: int, item_shape: tuple[int, ...], device: torch.device
 ) -> FrameStorage:
     if config.storage == "raw":
-        return RawStorage(capacity, frame_shape)
+        return RawStorage(capacity, item_shape)
     if config.storage == "lz4":
-        return Lz4Storage(capacity, frame_shape)
-    return DeviceStorage(capacity, frame_shape, device=device)
+        return Lz4Storage(capacity, item_shape)
+    return DeviceStorage(capacity, item_shape, device=device)

@@ -27,16 +27,14 @@ def film_game(
     agent: ActingAgent, config: DQNRunConfig, *, seed: int, epsilon: float = 0.01, max_steps: int = 3_000
 ) -> Film:
     """Plays one full game (at most `max_steps` steps of it) and returns the pictures the emulator rendered."""
-    game = _build_rendered_game(config)
+    game: Any = _build_rendered_game(config)
     generator = numpy_generator(seed, "film")
     everywhere = np.array([epsilon])
     observation, _ = game.reset(seed=integer_seed(seed, "film"))
     pictures, score, over = [game.render()], 0.0, False
     while not over and len(pictures) <= max_steps:
         greedy = agent.act(torch.from_numpy(np.asarray(observation)[None])).numpy()
-        action = epsilon_greedy(
-            greedy, epsilon=everywhere, num_actions=int(game.action_space.n), generator=generator
-        )
+        action = epsilon_greedy(greedy, epsilon=everywhere, num_actions=int(game.action_space.n), generator=generator)
         observation, reward, terminated, truncated, _ = game.step(action[0])
         pictures.append(game.render())
         score += float(reward)
@@ -49,8 +47,6 @@ def film_game(
 def _build_rendered_game(config: DQNRunConfig) -> gym.Env[Any, Any]:
     if not config.catch:
         return make_atari(config.atari, stack=config.stack, render_mode="rgb_array")
-    game = Catch(render_mode="rgb_array")
-    return gym.wrappers.ReshapeObservation(
-        gym.wrappers.FrameStackObservation(game, config.stack, padding_type="reset"),
-        (config.stack * game.observation_space.shape[0], *game.observation_space.shape[1:]),
-    )
+    stacked = gym.wrappers.FrameStackObservation(Catch(render_mode="rgb_array"), config.stack, padding_type="reset")
+    stack, channels, height, width = stacked.observation_space.shape or ()
+    return gym.wrappers.ReshapeObservation(stacked, (stack * channels, height, width))

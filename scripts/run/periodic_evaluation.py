@@ -7,7 +7,7 @@ from typing import Any
 
 from agents import Evaluation, evaluate
 from agents.evaluation import ActingAgent
-from agents.human_normalised import REFERENCE_SCORES, human_normalised_score
+from agents.human_normalised import human_normalised_score
 
 from .dqn_assembly import build_games
 from .dqn_config import DQNRunConfig
@@ -68,8 +68,9 @@ class PeriodicEvaluation:
             "evaluation/return_interquartile_mean": evaluation.interquartile_mean,
             "evaluation/length_mean": sum(evaluation.lengths) / evaluation.num_games,
         }
-        if self._config.game_name in REFERENCE_SCORES:
-            metrics["evaluation/human_normalised"] = human_normalised_score(self._config.game_name, evaluation.mean)
+        human_normalised = human_normalised_score(self._config.game_name, evaluation.mean)
+        if human_normalised is not None:
+            metrics["evaluation/human_normalised"] = human_normalised
         return metrics
 
     def write(self, folder: Path) -> Path:
