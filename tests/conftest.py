@@ -4,10 +4,14 @@ from collections.abc import Iterator
 
 import jaxtyping
 import pytest
+import torch
 
 # A hook acts on modules imported after it, and conftest is read before any test module. It is never
 # uninstalled: scripts import libraries late, inside functions.
 jaxtyping.install_import_hook(["agents", "envs", "gen_ssl", "scripts", "seqmodels"], "beartype.beartype")
+
+# Tests compute tiny things, on which threads lose more by waiting for each other than they win.
+torch.set_num_threads(1)
 
 
 @pytest.fixture
