@@ -17,7 +17,7 @@ from torch import Tensor
 
 from envs import AtariConfig
 from scripts.run.command_line import run_command
-from scripts.run.devices import DeviceName, choose_device
+from scripts.run.devices import DeviceName, choose_device, set_num_threads
 from scripts.run.dqn_config import DQNRunConfig
 from scripts.run.film import Film, film_game
 from scripts.run.saved_agent import load_agent
@@ -57,6 +57,7 @@ class Spectator:
 
 def main(command: WatchAgent) -> None:
     """Plays one game and writes the film."""
+    set_num_threads(1)  # one observation at a time is too little work for more
     device = choose_device(command.device)
     if command.run is None:
         game = command.game or "Pong"

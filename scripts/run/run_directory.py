@@ -110,14 +110,15 @@ def command_line() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
-def versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | list[str] | None]:
     """Returns what decides about a run beside its configuration: versions of Python, packages and this repository."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "platform": platform.platform()}
+    found: dict[str, str | list[str] | None] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     found["commit"] = _git("rev-parse", "HEAD")
-    found["changed_files"] = _git("status", "--porcelain", "--untracked-files=no")
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    found["changed_files"] = None if changes is None else [line.split(maxsplit=1)[1] for line in changes.splitlines()]
     return found
 
 
