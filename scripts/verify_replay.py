@@ -8,7 +8,6 @@ samples is compared with what the lists say it must be: all pixels, action, n-st
 a game on one core; expect 0 wrong transitions in every row of `cartridge`.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,12 +22,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.utils import set_random_seed
 
-from agents import FrameStacker
 from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, RawStorage, Replay
 from envs import AtariConfig, make_atari_vector
+from scripts.run.benchmark_records import BenchmarkRecord, write_records
 from scripts.run.command_line import run_command
 from scripts.run.progress import Progress
-from scripts.run.random_play import PlayedStep, play_at_random
+from scripts.run.random_play import PlayedStep, StackedSteps, play_at_random
 
 STACK = 4
 DISCOUNT = 0.99
@@ -201,8 +200,7 @@ class Cartridge:
 
 
 class StableBaselines3:
-    """One of Stable-Baselines3's buffers, fed as its own collecting loop feeds it (next observation of an ended
-    episode replaced by the final one), with stacks and clipped rewards as its Atari wrappers make them."""
+    """One of Stable-Baselines3's buffers, with stacks and clipped rewards as its Atari wrappers make them."""
 
     implementation = "stable_baselines3"
     shortest_window = 1
@@ -212,25 +210,15 @@ class StableBaselines3:
         self.setting = setting
         self.n_step = n_step
         self._buffer = buffer
-        self._frame_shape = frame_shape
-        self._stacker: FrameStacker | None = None
+        self._steps = StackedSteps(buffer.n_envs, frame_shape, STACK)
         self._numbers = np.zeros(buffer.n_envs, dtype=np.int64)
         self._actions: dict[int, int] = {}
 
     def append(self, step: PlayedStep) -> None:
         """Stores one step of every environment; the action tells which step it is, so that samples can be found."""
-        if self._stacker is None:
-            self._stacker = FrameStacker(len(step.frames), self._frame_shape, STACK)
-            self._stacker.reset(step.frames)
-        observation = self._stacker.stacks.copy()
-        next_observation = self._stacker.push(step.next_frames, step.ended).copy()
-        ended = step.ended
-        channels = self._frame_shape[0]
-        next_observation[ended] = np.concatenate([observation[ended, channels:], step.final_frames[ended]], axis=1)
+        observation, next_observation, done, infos = self._steps.next(step)
         key = self._numbers * self._buffer.n_envs + np.arange(self._buffer.n_envs)
         self._actions |= dict(zip(key.tolist(), step.actions.tolist(), strict=True))
-        infos = [{"TimeLimit.truncated": bool(t)} for t in step.ended & ~step.terminal]
-        done = step.ended | step.terminal
         self._buffer.add(observation, next_observation, key, np.sign(step.rewards), done, infos)
         self._numbers += 1 + step.ended
 
@@ -264,7 +252,7 @@ def main(config: VerifyReplay) -> None:
     environment.close()
     print(table(buffers, mistakes))
     if config.output is not None:
-        config.output.write_text(json.dumps(records(buffers, mistakes, config), indent=1) + "\n")
+        write_records(config.output, records(buffers, mistakes, config))
         print(f"wrote {config.output}")
 
 
@@ -335,18 +323,16 @@ def table(buffers: list[Buffer], mistakes: list[Mistakes]) -> str:
     return "\n".join(lines)
 
 
-def records(buffers: list[Buffer], mistakes: list[Mistakes], config: VerifyReplay) -> list[dict[str, Any]]:
+def records(buffers: list[Buffer], mistakes: list[Mistakes], config: VerifyReplay) -> list[BenchmarkRecord]:
     """Returns one record of wrong transitions for every buffer."""
     return [
-        {
-            "benchmark": "verify_replay",
-            "implementation": buffer.implementation,
-            "setting": f"{config.game}, {buffer.setting}",
-            "value": tally.wrong,
-            "unit": f"wrong of {tally.samples} transitions",
-            "repeats": 1,
-            "spread": 0,
-        }
+        BenchmarkRecord(
+            benchmark="verify_replay",
+            implementation=buffer.implementation,
+            setting=f"{config.game}, {buffer.setting}",
+            value=tally.wrong,
+            unit=f"wrong of {tally.samples} transitions",
+        )
         for buffer, tally in zip(buffers, mistakes, strict=True)
     ]
 

@@ -1,12 +1,13 @@
-"""Plays vector environments at random, for the commands that examine a replay on real play."""
+"""Plays vector environments at random, for the commands that examine replay buffers on real play."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from agents import FrameStacker
 from envs import SeededEpisodes
 
 
@@ -41,3 +42,38 @@ def play_at_random(environment: SeededEpisodes, *, seed: int) -> Iterator[Played
             next_frames=next_frames,
         )
         frames = next_frames
+
+
+class StackedStep(NamedTuple):
+    """One step of N environments as Stable-Baselines3's collecting loop hands it to its replay buffer."""
+
+    observation: Shaped[np.ndarray, "n stack_c h w"]
+    next_observation: Shaped[np.ndarray, "n stack_c h w"]  # ends with the final frame, where ended
+    done: Bool[np.ndarray, " n"]
+    infos: list[dict[str, Any]]
+
+
+class StackedSteps:
+    """Turns the steps of play into the stacks that Stable-Baselines3's buffers store, in the order of play."""
+
+    def __init__(self, num_envs: int, frame_shape: tuple[int, int, int], stack: int) -> None:
+        self._channels = frame_shape[0]
+        self._stacker = FrameStacker(num_envs, frame_shape, stack)
+        self._started = False
+
+    def next(self, step: PlayedStep) -> StackedStep:
+        """Returns the next step; a lost life is done, a truncation is done and named in the infos."""
+        if not self._started:
+            self._stacker.reset(step.frames)
+            self._started = True
+        observation = self._stacker.stacks.copy()
+        next_observation = self._stacker.push(step.next_frames, step.ended).copy()
+        older = observation[step.ended, self._channels :]
+        next_observation[step.ended] = np.concatenate([older, step.final_frames[step.ended]], axis=1)
+        truncated = step.ended & ~step.terminal
+        return StackedStep(
+            observation=observation,
+            next_observation=next_observation,
+            done=step.ended | step.terminal,
+            infos=[{"TimeLimit.truncated": bool(flag)} for flag in truncated],
+        )

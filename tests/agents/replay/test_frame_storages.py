@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,15 @@ def test_impossible_sizes_are_refused(build: Build) -> None:
         build(5, (1, 0, 7))
     with pytest.raises(ValueError, match=r"item_shape must have at least one axis.*got \(\)"):
         build(5, ())
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the resident memory from /proc")
+def test_raw_storage_of_a_million_frames_takes_memory_only_as_it_fills() -> None:
+    def resident_pages() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    before = resident_pages()
+    storage = RawStorage(1_000_003, (1, 84, 84))
+    storage.write(np.array([3, 500_000, 1_000_002]), items_like(3, (1, 84, 84), torch.uint8))
+    assert (resident_pages() - before) * 4096 < 20e6
+    np.testing.assert_array_equal(storage.read(np.array([1_000_002]))[0], items_like(3, (1, 84, 84), torch.uint8)[2])
