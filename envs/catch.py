@@ -4,13 +4,16 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from .seeded_episodes import SeededEpisodes
 
 _CELLS = 12  # the court is this many cells wide and high
 _PADDLE_CELLS = 3
-_BRIGHTNESS = {"court": 32, "ball": 255, "paddle": 160}
+
+# Of court, paddle and ball: grey for the agent, RGB for people.
+_GREYS = np.array([32, 160, 255], dtype=np.uint8)
+_COLOURS = np.array([[24, 28, 44], [86, 156, 255], [255, 206, 84]], dtype=np.uint8)
 
 
 class Catch(gym.Env[UInt8[np.ndarray, "1 h w"], np.int64]):
@@ -65,8 +68,8 @@ class Catch(gym.Env[UInt8[np.ndarray, "1 h w"], np.int64]):
         return frame, 1.0 if caught else -1.0, self._balls_left == 0, False, {}
 
     def render(self) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Returns the frame as grey RGB, with render_mode="rgb_array"."""
-        return np.repeat(self._frame().transpose(1, 2, 0), 3, axis=2) if self.render_mode == "rgb_array" else None
+        """Returns the frame in colour, with render_mode="rgb_array"."""
+        return self._enlarged(_COLOURS[self._court()]) if self.render_mode == "rgb_array" else None
 
     def _drop_ball(self) -> None:
         self._row = 0
@@ -74,10 +77,16 @@ class Catch(gym.Env[UInt8[np.ndarray, "1 h w"], np.int64]):
         self._drift = int(self.np_random.integers(-1, 2))
 
     def _frame(self) -> UInt8[np.ndarray, "1 h w"]:
-        cells = np.full((_CELLS, _CELLS), _BRIGHTNESS["court"], dtype=np.uint8)
-        cells[-1, self._paddle : self._paddle + _PADDLE_CELLS] = _BRIGHTNESS["paddle"]
-        cells[self._row, self._column] = _BRIGHTNESS["ball"]
-        return cells.repeat(self._pixels, axis=0).repeat(self._pixels, axis=1)[None]
+        return self._enlarged(_GREYS[self._court()])[None]
+
+    def _court(self) -> Int[np.ndarray, "h w"]:
+        court = np.zeros((_CELLS, _CELLS), dtype=np.int64)
+        court[-1, self._paddle : self._paddle + _PADDLE_CELLS] = 1
+        court[self._row, self._column] = 2
+        return court
+
+    def _enlarged(self, cells: UInt8[np.ndarray, "h w ..."]) -> UInt8[np.ndarray, "H W ..."]:
+        return cells.repeat(self._pixels, axis=0).repeat(self._pixels, axis=1)
 
 
 def make_catch_vector(
