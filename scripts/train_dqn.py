@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -54,24 +55,21 @@ class DQNRun:
         set_num_threads(command.threads)
         device = choose_device(command.device)
         self.config = command.run
-        resumed = load_checkpoint(RunDirectory.open(command.resume).checkpoint) if command.resume else None
+        self.directory = _open_directory(command)
         self.training: Training = build_training(self.config, device=device)
         self.evaluation = PeriodicEvaluation(self.config)
-        if command.resume and resumed is not None:
-            self.directory = RunDirectory.open(command.resume)
-            self.directory.check_config(self.config)
-            self.directory.note_command()
-            self.training.load_state_dict(resumed["training"])
-            self.evaluation.load_state_dict(resumed["evaluation"])
-            self._started -= resumed["seconds"]
-        else:
-            label = f"dqn-{self.config.game_name}-seed{self.config.seed}"
-            self.directory = RunDirectory.create(command.run_directory, config=self.config, label=label)
+        # A run killed before its first checkpoint begins again.
+        if command.resume is not None and self.directory.checkpoint.exists():
+            self._load(load_checkpoint(self.directory.checkpoint))
         self._saved_at = self.training.steps
-        self.board = TensorBoardWriter(
-            self.directory.path, resume_step=self.training.steps if resumed is not None else None
-        )
+        resume_step = None if command.resume is None else self.training.steps
+        self.board = TensorBoardWriter(self.directory.path, resume_step=resume_step)
         print(f"{self.config.game_name} on {device_description(device)}, in {self.directory.path}", file=sys.stderr)
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        self.training.load_state_dict(saved["training"])
+        self.evaluation.load_state_dict(saved["evaluation"])
+        self._started -= saved["seconds"]
 
     def seconds(self) -> float:
         """Returns the wall time spent on this run, evaluations and earlier sittings included."""
@@ -128,6 +126,17 @@ class DQNRun:
         self.board.video("evaluation/game", film.frames[:300], frames_per_second=rate, step=step)
 
 
+def _open_directory(command: TrainDQN) -> RunDirectory:
+    """Returns the run's directory: a new one, or that of the run to resume, which must have the same settings."""
+    if command.resume is None:
+        label = f"dqn-{command.run.game_name}-seed{command.run.seed}"
+        return RunDirectory.create(command.run_directory, config=command.run, label=label)
+    directory = RunDirectory.open(command.resume)
+    directory.check_config(command.run)
+    directory.note_command()
+    return directory
+
+
 def main(command: TrainDQN) -> None:
     """Trains until the last step, until the scores asked for are confirmed, or until Ctrl-C."""
     run = DQNRun(command)
@@ -148,10 +157,11 @@ def main(command: TrainDQN) -> None:
                 if run.save_is_due():
                     run.save()
         except NonFiniteLossError as error:
-            run.directory.checkpoint.exists() or run.save()
+            # Not a safe point of the loop: the agent is saved to be looked at, the run's checkpoint stays as it is.
+            agent = save_checkpoint(run.directory.path / "non_finite.pt", run.training.agent.state_dict(), kind="agent")
             raise ValueError(
-                f"{error}; the last good checkpoint is {run.directory.checkpoint}: "
-                "a smaller learning rate or gradient norm may help"
+                f"{error}, in steps {run.training.steps} and after; the agent is saved as {agent}, and the last good "
+                f"checkpoint stays: try a smaller --learning-rate or --max-gradient-norm"
             ) from error
         run.finish(progress)
     print(run.directory.path)

@@ -22,7 +22,7 @@ COMMANDS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if path.
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
 COMMAND = re.compile(r"python -m scripts\.(\w+)((?:[^`\n\\]|\\\n)*)")
-MAKE = re.compile(r"\bmake ([a-z-]+)((?: [A-Z]+=(?:\"[^\"]*\"|\S+))*)")
+MAKE = re.compile(r"(?:^|`)\s*make ([a-z-]+)((?: [A-Z]+=(?:\"[^\"]*\"|\S+))*)", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
