@@ -19,7 +19,9 @@ from .score_statistics import Interval, bootstrap_interval, interquartile_mean
 class ActingAgent(Protocol):
     """Chooses an action for each stack of frames, given on the CPU."""
 
-    def act(self, observations: UInt8[Tensor, "n c h w"]) -> Int[Tensor, " n"]: ...
+    def act(self, observations: UInt8[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
+        """Returns one action per stack of frames."""
+        ...
 
 
 class PlayedGame(NamedTuple):

@@ -184,5 +184,10 @@ def starting_point(arguments: list[str]) -> TrainDQN:
     return TrainDQN(run=PRESETS[first.preset], preset=first.preset)
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Runs as a console command."""
     run_command(tyro.conf.OmitArgPrefixes[TrainDQN], main, documentation=__doc__, starting_point=starting_point)
+
+
+if __name__ == "__main__":
+    command()
