@@ -30,7 +30,10 @@ def load_agent(path: Path, *, device: torch.device) -> SavedAgent:
     """
     directory = RunDirectory.open(path if path.is_dir() else path.parent)
     checkpoint = directory.checkpoint if path.is_dir() else path
-    config = directory.read_config(DQNRunConfig)
+    try:
+        config = directory.read_config(DQNRunConfig)
+    except ValueError as error:
+        raise ValueError(f"{directory.path} is not a run of train_dqn: {error}") from error
     training = load_checkpoint(checkpoint)["training"]
     games = build_games(config, num_envs=1, purpose="evaluation")
     try:

@@ -4,7 +4,7 @@ Every event carries its step and its wall time. Tags that measure time begin wit
 numbers when a run is repeated with the same seed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from .video import encode_gif
 
-TIME_PREFIX = "time/"
-
 
 class TensorBoardWriter:
-    """Writes events into a folder; after a resume, hides those a killed run had written after its checkpoint.
+    """Writes events into a folder; after a resume, without those a killed run had written after its checkpoint.
 
-    `resume_step` is the step of the checkpoint the run goes on from: events of later steps are taken back.
+    `resume_step` is the step of the checkpoint the run goes on from: events of later steps are removed.
     """
 
     def __init__(self, folder: str | Path, *, resume_step: int | None = None) -> None:
-        purge_step = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        if resume_step is not None:
+            _remove_later_events(Path(folder), resume_step)
+        self._writer = SummaryWriter(str(folder))
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
         """Adds one point to each named curve."""
@@ -45,10 +45,6 @@ class TensorBoardWriter:
         gif = encode_gif(frames, frames_per_second=frames_per_second)
         image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif)
         self._file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
-
-    def text(self, tag: str, text: str, *, step: int = 0) -> None:
-        """Adds a text (Markdown)."""
-        self._writer.add_text(tag, text, step)
 
     def hyper_parameters(self, config: Mapping[str, Any], *, results: Mapping[str, float], step: int) -> None:
         """Adds the run's row to the table of hyper-parameters: its flat configuration and its final results.
@@ -96,7 +92,34 @@ def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def read_scalars(folder: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """Returns every curve of a run as `(step, value)` pairs in the order written, taken-back events left out."""
+    """Returns every curve of a run as `(step, value)` pairs in the order written."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def _remove_later_events(folder: Path, last_step: int) -> None:
+    """Rewrites the event files of `folder` without events after `last_step`.
+
+    TensorBoard's own way, a SessionLog that tells readers to ignore them, is not honoured by all of its loaders.
+    """
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        beside = folder / "rewritten-events"  # not a name that TensorBoard reads
+        with beside.open("wb") as file:
+            file.writelines(record for step, record in _records(path) if step <= last_step)
+        beside.replace(path)
+
+
+def _records(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yields (step, the record as it stands in the file) up to a record that a kill cut short.
+
+    A record is a length (8 bytes), its checksum (4), an event of that length, and its checksum (4).
+    """
+    content = path.read_bytes()
+    start = 0
+    while start + 12 <= len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 8], "little") + 4
+        if end > len(content):
+            return
+        yield Event.FromString(content[start + 12 : end - 4]).step, content[start:end]
+        start = end

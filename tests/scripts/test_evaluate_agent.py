@@ -135,6 +135,9 @@ def test_checkpoints_that_do_not_fit_are_refused_in_one_sentence(catch_run: Path
     with pytest.raises(ValueError, match="is truncated"):
         main(command(other))
     (other / "checkpoint.pt").write_bytes(whole)
+    (other / "config.json").write_text('{"algorithm": "ppo"}')
+    with pytest.raises(ValueError, match="run is not a run of train_dqn: .* has no field 'algorithm' in DQNRunConfig"):
+        main(command(other))
     (other / "config.json").write_text(config.replace("DQN2013CNN", "NatureCNN"))
     with pytest.raises(ValueError, match=r"the networks saved in .*checkpoint.pt are not those of .*config.json"):
         main(command(other))
