@@ -1,0 +1,205 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from envs import AtariConfig
+from scripts import train_dqn
+from scripts.run.checkpoint import load_checkpoint
+from scripts.run.dqn_config import PRESETS, EvaluationConfig, ReplayConfig
+from scripts.run.tensorboard import read_scalars
+from scripts.train_dqn import TrainDQN, starting_point
+
+ROOT = Path(__file__).parents[2]
+
+CATCH = replace(
+    PRESETS["catch"],
+    num_envs=3,
+    replay=ReplayConfig(capacity=1_500, storage="lz4", n_step=3, prioritised=True),
+    training=replace(
+        PRESETS["catch"].training, total_steps=1_000, learning_starts=300, batch_size=16, log_every_steps=100
+    ),
+    evaluation=EvaluationConfig(evaluate_every_steps=400, num_games=3),
+    checkpoint_every_steps=200,
+)
+PONG = replace(
+    CATCH,
+    catch=False,
+    atari=AtariConfig(game="Pong", max_frames_per_episode=600),
+    training=replace(CATCH.training, total_steps=900),
+)
+
+
+def run(config, path, **options):
+    train_dqn.main(TrainDQN(run=config, run_directory=path, device="cpu", threads=1, **options))
+    return load_checkpoint(path / "checkpoint.pt")
+
+
+def resume(config, path):
+    train_dqn.main(TrainDQN(run=config, resume=path, device="cpu", threads=1))
+    return load_checkpoint(path / "checkpoint.pt")
+
+
+def curves(path):
+    """All scalars but those of the clock."""
+    return {tag: points for tag, points in read_scalars(path).items() if not tag.startswith("time/")}
+
+
+def assert_same_training(first, second):
+    """Everything that training depends on is the same to the bit."""
+    assert differences(first["training"], second["training"], "training") == []
+
+
+def differences(first, second, where):
+    """The places where two nests of tensors and plain values differ."""
+    if isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [where]
+    if isinstance(first, dict) and first.keys() == second.keys():
+        return [place for key in first for place in differences(first[key], second[key], f"{where}.{key}")]
+    if isinstance(first, list) and len(first) == len(second):
+        return [
+            place
+            for i, (one, other) in enumerate(zip(first, second, strict=True))
+            for place in differences(one, other, f"{where}[{i}]")
+        ]
+    return [] if first == second else [where]
+
+
+def interrupt_after(monkeypatch, steps):
+    """Sends Ctrl-C to this process once the run has logged these many steps."""
+    update = train_dqn.Progress.update
+
+    def update_and_interrupt(self, step, **figures):
+        update(self, step, **figures)
+        if step >= steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(train_dqn.Progress, "update", update_and_interrupt)
+
+
+@pytest.mark.parametrize("config", [CATCH, PONG], ids=["Catch", "Pong"])
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(config, tmp_path, monkeypatch, capsys):
+    whole = run(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 500)
+        run(config, tmp_path / "stopped")
+    assert f"--resume {tmp_path / 'stopped'}" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "stopped/checkpoint.pt")["training"]["steps"] < 600
+    assert_same_training(resume(config, tmp_path / "stopped"), whole)
+    assert curves(tmp_path / "stopped") == curves(tmp_path / "whole")
+
+
+def test_the_same_seed_gives_the_same_curves(tmp_path):
+    for name in ("first", "second"):
+        run(CATCH, tmp_path / name)
+    assert curves(tmp_path / "first") == curves(tmp_path / "second")
+
+
+def test_a_run_leaves_everything_that_the_readme_promises(tmp_path, capsys):
+    run(CATCH, tmp_path / "run")
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written >= {"config.json", "command.txt", "versions.json", "checkpoint.pt", "evaluations.json", "videos"}
+    assert list((tmp_path / "run/videos").glob("*.mp4"))
+    evaluations = json.loads((tmp_path / "run/evaluations.json").read_text())
+    assert [len(evaluation["returns"]) for evaluation in evaluations] == [3, 3, 3]
+    assert "final/score" in curves(tmp_path / "run")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run")
+
+
+def test_scores_are_confirmed_on_thirty_new_games_and_end_the_run(tmp_path):
+    config = replace(CATCH, evaluation=replace(CATCH.evaluation, confirm_scores=(-1.0,), stop_when_confirmed=True))
+    state = run(config, tmp_path / "run")
+    evaluations = json.loads((tmp_path / "run/evaluations.json").read_text())
+    assert [evaluation["confirmation"] for evaluation in evaluations] == [False, True]
+    assert len(evaluations[1]["returns"]) == 30
+    assert evaluations[0]["seed"] != evaluations[1]["seed"]
+    assert state["training"]["steps"] < 500
+
+
+def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path):
+    run(CATCH, tmp_path / "run")
+    with pytest.raises(FileExistsError, match="exists already: continue it with --resume"):
+        run(CATCH, tmp_path / "run")
+
+
+def test_a_run_is_not_resumed_with_other_settings(tmp_path):
+    run(CATCH, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another configuration: num_envs \(3 then, 4 now\)"):
+        resume(replace(CATCH, num_envs=4), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_saves_and_says_where(tmp_path):
+    config = replace(CATCH, dqn=replace(CATCH.dqn, learning_rate=1e30))
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at update \d+.*non_finite\.pt") as error:
+        run(config, tmp_path / "run")
+    assert "the last good checkpoint stays" in str(error.value)
+    assert load_checkpoint(tmp_path / "run/non_finite.pt", kind="agent")["updates"] > 0
+
+
+def test_flags_override_the_preset_and_a_resumed_run_keeps_its_own():
+    assert starting_point([]).run == PRESETS["fast"]
+    assert starting_point(["--preset", "nature-2015", "--seed", "3"]).run == PRESETS["nature-2015"]
+
+
+def start(path, *flags):
+    with path.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "scripts.train_dqn", *flags, "--threads", "1", "--device", "cpu"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+
+
+def kill_at(process, path, *, while_writing, delay):
+    """Kills the run after its next checkpoint, or inside the writing of one; returns whether it was writing."""
+    checkpoint = path / "checkpoint.pt"
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    while process.poll() is None:
+        writing = list(path.glob("checkpoint.pt.*.writing"))
+        if while_writing and writing:
+            break
+        if not while_writing and checkpoint.exists() and checkpoint.stat().st_mtime_ns > before:
+            time.sleep(delay)
+            break
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return bool(list(path.glob("checkpoint.pt.*.writing")))
+
+
+def survive_kills(tmp_path, *, kills, kills_while_writing, steps):
+    """Kills and resumes one run so often and compares it with a run that was left alone."""
+    flags = ["--preset", "catch", "--total-steps", str(steps), "--checkpoint-every-steps", "500"]
+    path, alone = tmp_path / "killed", tmp_path / "alone"
+    assert start(alone, *flags, "--run-directory", str(alone)).wait() == 0
+    generator = random.Random(0)
+    killed_while_writing = 0
+    process = start(path, *flags, "--run-directory", str(path))
+    for kill in range(kills):
+        # Writing first: a kill there loses the steps since the checkpoint before, so there is always one to meet.
+        while_writing = killed_while_writing < kills_while_writing and kill > 0
+        killed_while_writing += kill_at(process, path, while_writing=while_writing, delay=generator.uniform(0.0, 0.3))
+        load_checkpoint(path / "checkpoint.pt")  # readable, whenever the kill came
+        process = start(path, "--resume", str(path))
+    assert process.wait() == 0, (tmp_path / "killed.log").read_text()
+    assert killed_while_writing >= kills_while_writing
+    assert_same_training(load_checkpoint(path / "checkpoint.pt"), load_checkpoint(alone / "checkpoint.pt"))
+    assert curves(path) == curves(alone)
+
+
+def test_a_run_killed_three_times_ends_as_one_that_was_left_alone(tmp_path):
+    survive_kills(tmp_path, kills=3, kills_while_writing=1, steps=4_000)
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_ends_as_one_that_was_left_alone(tmp_path):
+    survive_kills(tmp_path, kills=20, kills_while_writing=5, steps=16_000)
