@@ -9,8 +9,6 @@ expect 0 differences in every row. With --sticky-action-probability 0.25 the emu
 their sticky actions can be compared too.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from envs import AtariConfig, SeededEpisodes, make_atari, make_atari_vector
+from scripts.run.benchmark_records import BenchmarkRecord, write_records
 from scripts.run.command_line import run_command
 
 TEN_GAMES = (
@@ -76,7 +75,7 @@ def main(config: VerifyEnvs) -> None:
         results[game] = result
     print(f"| all | {' | '.join(f'{sum(counts):,}' for counts in zip(*results.values(), strict=True))} |")
     if config.output is not None:
-        config.output.write_text(json.dumps(list(records(results, config)), indent=2) + "\n", encoding="utf-8")
+        write_records(config.output, records(results, config))
         print(f"wrote {config.output}")
 
 
@@ -118,18 +117,18 @@ def seed_emulator(env: gym.Env[Any, Any], seed: int) -> None:
     atari.load_game()
 
 
-def records(results: dict[str, Comparison], config: VerifyEnvs) -> Iterator[dict[str, Any]]:
-    """Yields one record of different steps for every game."""
-    for game, result in results.items():
-        yield {
-            "benchmark": "verify_envs",
-            "implementation": "cartridge",
-            "setting": f"{game}, sticky {config.sticky_action_probability}, no random starts",
-            "value": result.differences,
-            "unit": f"different of {result.steps} steps",
-            "repeats": 1,
-            "spread": 0,
-        }
+def records(results: dict[str, Comparison], config: VerifyEnvs) -> list[BenchmarkRecord]:
+    """Returns one record of different steps for every game."""
+    return [
+        BenchmarkRecord(
+            benchmark="verify_envs",
+            implementation="cartridge",
+            setting=f"{game}, sticky {config.sticky_action_probability}, no random starts",
+            value=float(result.differences),
+            unit=f"different of {result.steps} steps",
+        )
+        for game, result in results.items()
+    ]
 
 
 if __name__ == "__main__":
