@@ -87,7 +87,6 @@ PRESETS: dict[str, DQNRunConfig] = {
         encoder="DQN2013CNN",
         dueling=True,
         dqn=DQNConfig(
-            double=True,
             optimizer="adam",
             learning_rate=5e-4,
             optimizer_epsilon=1.5e-4,
@@ -103,7 +102,7 @@ PRESETS: dict[str, DQNRunConfig] = {
             log_every_steps=2_000,
             exploration=ExplorationConfig(final_epsilon=0.02, decay_steps=50_000),
         ),
-        evaluation=EvaluationConfig(evaluate_every_steps=25_000, confirm_scores=(10.0, 18.0)),
+        evaluation=EvaluationConfig(confirm_scores=(10.0, 18.0)),
     ),
     # Solved within a minute: for first runs and tests.
     "catch": DQNRunConfig(
