@@ -12,6 +12,7 @@ import glob
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ VERSION = 1
 
 _TEMPORARY_SUFFIX = ".writing"
 _LARGE_TENSOR_BYTES = 64 * 2**20
+# OrderedDict is what PyTorch's own state_dict returns.
+_PLAIN_TYPES = (dict, OrderedDict, list, tuple, str, bytes, int, float, bool, type(None))
 _ZIP_MAGIC = b"PK\x03\x04"
 
 
@@ -47,6 +50,8 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any], *, kind: str = "
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a failed write as RuntimeError
         cause = _disk_error(error)
+        if cause is None:
+            raise
         kept = f"; the last good one is kept at {path}" if path.exists() else ""
         raise OSError(cause.errno, f"the checkpoint {path} could not be saved: {cause.strerror}{kept}") from error
     finally:
@@ -152,14 +157,11 @@ def _children(value: object, where: str) -> Iterator[tuple[str, object]]:
             yield f"{where}[{index}]", inner
 
 
-def _disk_error(error: BaseException) -> OSError:
-    """Returns the operating system's error behind `error`: torch wraps it, or says only that a write came out short."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror is not None:
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return OSError(0, str(error).splitlines()[0])
+def _disk_error(error: BaseException | None) -> OSError | None:
+    """Returns the operating system's error in the chain of causes of `error`, if there is one."""
+    while error is not None and not (isinstance(error, OSError) and error.strerror is not None):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writes a run's curves, images, videos and hyper-parameters for TensorBoard.
+"""Writes a run's curves, videos and hyper-parameters for TensorBoard.
 
 Every event carries its step and its wall time. Tags that measure time begin with `time/`: all others are the same
 numbers when a run is repeated with the same seed.
@@ -35,10 +35,6 @@ class TensorBoardWriter:
         """Adds one point to each named curve."""
         for tag, value in values.items():
             self._writer.add_scalar(tag, float(value), step)
-
-    def image(self, tag: str, image: UInt8[np.ndarray, "h w c"], *, step: int) -> None:
-        """Adds an image of 1 or 3 channels."""
-        self._writer.add_image(tag, image, step, dataformats="HWC")
 
     def video(self, tag: str, frames: UInt8[np.ndarray, "t h w 3"], *, frames_per_second: float, step: int) -> None:
         """Adds a film, which TensorBoard shows among the images as an animated GIF."""

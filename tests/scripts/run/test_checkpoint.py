@@ -45,6 +45,7 @@ def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded["frames"], state["frames"], rtol=0, atol=0)
     torch.testing.assert_close(dict(loaded["network"]), dict(network.state_dict()), rtol=0, atol=0)
     optimizer.load_state_dict(loaded["optimizer"])
+    assert optimizer.state_dict()["state"][0]["step"] == 1
 
 
 @pytest.mark.parametrize(

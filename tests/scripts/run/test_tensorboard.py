@@ -89,13 +89,6 @@ def test_a_video_is_an_animated_image(tmp_path: Path) -> None:
     assert (image.format, image.n_frames, image.size, image.info["duration"]) == ("GIF", 5, (22, 14), 100)
 
 
-def test_an_image_arrives(tmp_path: Path) -> None:
-    with TensorBoardWriter(tmp_path) as writer:
-        writer.image("stack", np.zeros((7, 5, 1), np.uint8), step=1)
-    (event,) = read_events(tmp_path).Images("stack")
-    assert (event.step, event.width, event.height) == (1, 5, 7)
-
-
 def test_flat_names_are_dotted() -> None:
     nested = {"game": {"name": "Pong", "size": {"rows": 7}}, "seed": 3}
     assert flatten_config(nested) == {"game.name": "Pong", "game.size.rows": 7, "seed": 3}
