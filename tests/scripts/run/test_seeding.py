@@ -1,6 +1,6 @@
 """Random streams from one seed."""
 
-from pathlib import pytest
+import pytest
 
 from scripts.run.seeding import integer_seed, numpy_generator
 
