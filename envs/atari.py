@@ -31,7 +31,7 @@ class AtariConfig:
     frame_skip: int = 4
     """Emulator frames per step; the action is repeated, rewards are summed, the last two frames' maximum is seen."""
     frame_size: int = 84
-    """Height and width, in pixels, to which the 210x160 screen is shrunk."""
+    """Height and width, in pixels, to which the screen is shrunk."""
     sticky_action_probability: float = 0.25
     """Probability, in each emulator frame, that the previous action is carried out instead of the chosen one."""
     max_noop_steps: int = 30
@@ -62,7 +62,7 @@ def make_atari(
     """Returns one game whose observations are the newest `stack` frames, uint8 of shape (stack, H, W), oldest first.
 
     At the start of an episode the stack repeats the first frame. `info` has "lives" and "life_lost"; a lost life never
-    ends an episode. With render_mode="rgb_array", `render` gives the (210, 160, 3) screen.
+    ends an episode. With render_mode="rgb_array", `render` gives the screen in colour.
     """
     if stack < 1:
         raise ValueError(f"stack must be at least 1, got {stack}")
@@ -75,11 +75,11 @@ def make_atari(
         full_action_space=config.full_action_space,
         render_mode=render_mode,
     )
-    fire_steps = 0
+    fire_frames = 0
     if config.fire_at_reset and "FIRE" in env.get_action_meanings():  # type: ignore[attr-defined]
         env = FireAtReset(env)
-        fire_steps = 1
-    env = NoopStart(env, max_steps=config.max_noop_steps, steps_taken=fire_steps)
+        fire_frames = 1
+    env = NoopStart(env, max_frames=config.max_noop_steps, frames_taken=fire_frames)
     env = FrameLimit(env, max_frames=config.max_frames_per_episode)
     env = AtariPreprocessing(env, noop_max=0, frame_skip=config.frame_skip, screen_size=config.frame_size)
     env = FrameStackObservation(LifeLossSignal(env), stack_size=stack, padding_type="reset")

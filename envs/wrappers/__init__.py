@@ -1,4 +1,4 @@
-"""Wrappers that Gymnasium lacks; the Atari ones wrap an environment that steps one emulator frame at a time."""
+"""Wrappers that Gymnasium lacks; all but LifeLossSignal go where a step is one emulator frame."""
 
 from .fire_at_reset import FireAtReset
 from .frame_limit import FrameLimit

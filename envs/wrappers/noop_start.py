@@ -1,7 +1,8 @@
-"""Starting every episode after a random number of idle steps, so that the starts differ (Mnih et al. 2015)."""
+"""Starting every episode after a random number of idle frames, so that the starts differ (Mnih et al. 2015)."""
 
 from typing import Any, TypeVar
 
+import ale_py
 import gymnasium as gym
 
 Observation = TypeVar("Observation")
@@ -9,32 +10,34 @@ Action = TypeVar("Action")
 
 
 class NoopStart(gym.Wrapper[Observation, Action, Observation, Action], gym.utils.RecordConstructorArgs):
-    """Takes the first action, which must be NOOP, a random number of times after every reset.
+    """Lets an `ale_py.AtariEnv` idle for a random number of emulator frames after every reset.
 
-    The number is uniform over 0..max_steps, as in ale-py's vector environment; Gymnasium's AtariPreprocessing draws
-    from 1..max_steps. `steps_taken` is how many of these the environment has already used up by itself at its reset.
+    The number is uniform over 0..max_frames, as in ale-py's vector environment; Gymnasium's AtariPreprocessing draws
+    from 1..max_frames. `frames_taken` is how many of these the environment has already used up by itself at its reset.
     """
 
-    def __init__(self, env: gym.Env[Observation, Action], *, max_steps: int, steps_taken: int = 0) -> None:
-        if max_steps < 0:
-            raise ValueError(f"max_steps must be at least 0, got {max_steps}")
-        gym.utils.RecordConstructorArgs.__init__(self, max_steps=max_steps, steps_taken=steps_taken)
+    def __init__(self, env: gym.Env[Observation, Action], *, max_frames: int, frames_taken: int = 0) -> None:
+        if max_frames < 0:
+            raise ValueError(f"max_frames must be at least 0, got {max_frames}")
+        gym.utils.RecordConstructorArgs.__init__(self, max_frames=max_frames, frames_taken=frames_taken)
         gym.Wrapper.__init__(self, env)
-        meanings = self.get_wrapper_attr("get_action_meanings")()
-        if meanings[0] != "NOOP":
-            raise ValueError(f"NoopStart needs an environment whose first action is NOOP, got {meanings[0]}")
-        self._max_steps = max_steps
-        self._steps_taken = steps_taken
+        if not isinstance(env.unwrapped, ale_py.AtariEnv):
+            raise ValueError(f"NoopStart needs an ale_py.AtariEnv, got {type(env.unwrapped).__name__}")
+        self._max_frames = max_frames
+        self._frames_taken = frames_taken
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Resets and returns the observation after the idle steps; a game that ends in them is started again."""
+        """Resets and returns the observation after the idle frames; a game that ends in them is started again."""
         observation, info = self.env.reset(seed=seed, options=options)
-        num_steps = int(self.np_random.integers(self._max_steps + 1)) - self._steps_taken
-        for _ in range(num_steps):
-            observation, _, terminated, truncated, step_info = self.env.step(0)  # type: ignore[arg-type]
-            info = {**info, **step_info}
-            if terminated or truncated:
-                observation, info = self.env.reset(options=options)
-        return observation, info
+        num_frames = int(self.np_random.integers(self._max_frames + 1)) - self._frames_taken
+        if num_frames <= 0:
+            return observation, info
+        atari: Any = self.unwrapped
+        for _ in range(num_frames):
+            # Not a step: Backgammon and VideoCheckers are played without the action NOOP.
+            atari.ale.act(ale_py.Action.NOOP)
+            if atari.ale.game_over():
+                atari.ale.reset_game()
+        return atari._get_obs(), {**info, **atari._get_info()}

@@ -24,6 +24,7 @@ def compared(rules, twin_rules, steps=200, **arguments):
         (replace(SHORT, game="SpaceInvaders", sticky_action_probability=0.25, fire_at_reset=True, frame_size=64), 130),
         (replace(SHORT, game="Pong", frame_skip=3, fire_at_reset=True), 130),
         (replace(SHORT, frame_skip=1), 260),
+        (replace(SHORT, game="Backgammon"), 130),  # has no action NOOP
     ],
     ids=str,
 )
