@@ -46,7 +46,7 @@ def help_of(command: str) -> str:
         env=os.environ | {"COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -82,7 +82,7 @@ def test_help_of_a_command_is_its_documentation(command):
 
 def test_a_command_also_runs_as_a_file(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "train_dqn.py"), "--help"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert answer.returncode == 0, answer.stderr
 
 
