@@ -111,6 +111,13 @@ def test_console_commands_lead_to_functions():
         assert callable(getattr(importlib.import_module(module), function))
 
 
+def test_the_python_in_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_of_a_page_resolve(page):
     for link in LINK.findall(page.read_text(encoding="utf-8")):
