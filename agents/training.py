@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from .dqn import DQN, NonFiniteLossError
@@ -149,6 +149,78 @@ class Training:
         else:
             self._learning_from_step = self.steps + self.config.learning_starts
 
+    def step_environments(self, interval: "Interval") -> None:
+        """Takes one step in every environment and stores it."""
+        environment, config = self.environment, self.config
+        epsilon = self.epsilons()
+        with interval.timed("acting"):
+            stacks = torch.from_numpy(self._stacker.stacks)
+            greedy = self.agent.act(stacks).numpy() if epsilon.min() < 1 else np.zeros(environment.num_envs, np.int64)
+            actions = epsilon_greedy(
+                greedy, epsilon=epsilon, num_actions=int(environment.single_action_space.n), generator=self._generator
+            )
+        with interval.timed("stepping"):
+            next_frames, rewards, terminated, truncated, info = environment.step(actions)
+        ended = terminated | truncated
+        terminal = terminated | info["life_lost"] if config.life_loss_is_terminal else terminated
+        with interval.timed("storing"):
+            self.replay.append(
+                frames=self._frames,
+                actions=actions,
+                rewards=rewards,
+                terminal=terminal,
+                ended=ended,
+                final_frames=info.get("final_obs", next_frames),
+            )
+            self._frames = next_frames
+            self._stacker.push(next_frames, ended)
+        self.steps += environment.num_envs
+        if self.steps > self._learning_from_step:
+            self._samples_owed += environment.num_envs * config.samples_per_step
+        self._note_episodes(rewards, ended, interval)
+
+    def _note_episodes(
+        self, rewards: Float[np.ndarray, " n"], ended: Bool[np.ndarray, " n"], interval: "Interval"
+    ) -> None:
+        self._episode_return += rewards
+        self._episode_length += 1
+        for finished in np.flatnonzero(ended):
+            interval.returns.append(float(self._episode_return[finished]))
+            interval.lengths.append(int(self._episode_length[finished]))
+            self.recent_returns.append(interval.returns[-1])
+        self._episode_return[ended] = 0
+        self._episode_length[ended] = 0
+
+    def learn(self, interval: "Interval") -> None:
+        """Makes the updates that the steps so far have earned: none before learning starts."""
+        if self.steps < self._learning_from_step:
+            return
+        config, replay, agent = self.config, self.replay, self.agent
+        if self._held_out is None:
+            self._held_out = replay.sample(config.held_out_states, self._generator).observation.cpu()
+        beta = self._importance_exponent()
+        while self._samples_owed >= config.batch_size:
+            with interval.timed("sampling"):
+                batch = replay.sample(config.batch_size, self._generator, importance_exponent=beta)
+            with interval.timed("learning"):
+                result = agent.update(batch)
+                replay.set_priorities(batch.slot, result.td_error)
+            interval.add(result, replay.mean_age(batch.slot))
+            self._samples_owed -= config.batch_size
+
+    def epsilons(self) -> Float[np.ndarray, " n"]:
+        """Returns every environment's epsilon: 1 until learning starts, decaying from there."""
+        num_envs = self.environment.num_envs
+        learning_steps = self.steps - self.config.learning_starts
+        if learning_steps < 0:
+            return np.ones(num_envs)
+        return epsilons(self.config.exploration, step=learning_steps, num_envs=num_envs)
+
+    def _importance_exponent(self) -> float:
+        """Returns beta, which reaches 1 at the last step (Schaul et al. 2016, section 3.4)."""
+        first = self.config.importance_exponent
+        return first + (1 - first) * min(self.steps / self.config.total_steps, 1.0)
+
 
 def agent_stack(agent: DQN, environment: VectorEnvironment) -> int:
     """Returns how many of the environment's frames make one observation of the agent's encoder.
@@ -168,85 +240,16 @@ def train(training: Training) -> Iterator[Metrics]:
     Tags are explained in docs/training.md; those that depend on the clock begin with `time/`. Raises
     NonFiniteLossError with the weights from before the bad update (on a GPU: from within the last interval).
     """
-    interval = _Interval(training)
+    interval = Interval(training)
     while not training.finished:
-        _step_environments(training, interval)
-        if training.steps >= training._learning_from_step:
-            _learn(training, interval)
+        training.step_environments(interval)
+        training.learn(interval)
         if interval.is_over(training):
             yield interval.metrics(training)
-            interval = _Interval(training)
+            interval = Interval(training)
 
 
-def _step_environments(training: Training, interval: "_Interval") -> None:
-    """Takes one step in every environment and stores it."""
-    environment, config = training.environment, training.config
-    epsilon = current_epsilons(training)
-    with interval.timed("acting"):
-        stacks = torch.from_numpy(training._stacker.stacks)
-        greedy = training.agent.act(stacks).numpy() if epsilon.min() < 1 else np.zeros(environment.num_envs, np.int64)
-        actions = epsilon_greedy(
-            greedy, epsilon=epsilon, num_actions=int(environment.single_action_space.n), generator=training._generator
-        )
-    with interval.timed("stepping"):
-        next_frames, rewards, terminated, truncated, info = environment.step(actions)
-    ended = terminated | truncated
-    terminal = terminated | info["life_lost"] if config.life_loss_is_terminal else terminated
-    with interval.timed("storing"):
-        training.replay.append(
-            frames=training._frames,
-            actions=actions,
-            rewards=rewards,
-            terminal=terminal,
-            ended=ended,
-            final_frames=info.get("final_obs", next_frames),
-        )
-        training._frames = next_frames
-        training._stacker.push(next_frames, ended)
-    training.steps += environment.num_envs
-    if training.steps > training._learning_from_step:
-        training._samples_owed += environment.num_envs * config.samples_per_step
-    training._episode_return += rewards
-    training._episode_length += 1
-    for finished in np.flatnonzero(ended):
-        interval.returns.append(float(training._episode_return[finished]))
-        interval.lengths.append(int(training._episode_length[finished]))
-        training.recent_returns.append(interval.returns[-1])
-    training._episode_return[ended] = 0
-    training._episode_length[ended] = 0
-
-
-def _learn(training: Training, interval: "_Interval") -> None:
-    """Makes the updates that the steps so far have earned."""
-    config, replay, agent = training.config, training.replay, training.agent
-    if training._held_out is None:
-        training._held_out = replay.sample(config.held_out_states, training._generator).observation.cpu()
-    beta = importance_exponent(config, training.steps)
-    while training._samples_owed >= config.batch_size:
-        with interval.timed("sampling"):
-            batch = replay.sample(config.batch_size, training._generator, importance_exponent=beta)
-        with interval.timed("learning"):
-            result = agent.update(batch)
-            replay.set_priorities(batch.slot, result.td_error)
-        interval.add(result, replay.mean_age(batch.slot))
-        training._samples_owed -= config.batch_size
-
-
-def current_epsilons(training: Training) -> Float[np.ndarray, " n"]:
-    """Returns every environment's epsilon: 1 until learning starts, decaying from there."""
-    num_envs = training.environment.num_envs
-    learning_steps = training.steps - training.config.learning_starts
-    if learning_steps < 0:
-        return np.ones(num_envs)
-    return epsilons(training.config.exploration, step=learning_steps, num_envs=num_envs)
-
-
-def importance_exponent(config: TrainingConfig, steps: int) -> float:
-    """Returns beta, which reaches 1 at the last step (Schaul et al. 2016, section 3.4)."""
-    return config.importance_exponent + (1 - config.importance_exponent) * min(steps / config.total_steps, 1.0)
-
-
-class _Interval:
+class Interval:
     """Sums up what happened between two yields; begins empty after each, so it needs no saving."""
 
     def __init__(self, training: Training) -> None:
@@ -263,22 +266,26 @@ class _Interval:
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
+        """Adds the time spent inside to the phase's share."""
         started = time.perf_counter()
         yield
         self._seconds[phase] += time.perf_counter() - started
 
     def add(self, result: UpdateResult, age: float) -> None:
+        """Takes in what one update saw, and the mean age of its batch."""
         self._updates += 1
         self._age += age
         self._sums += torch.stack([result.loss, result.q_mean])
         self._q_max = torch.maximum(self._q_max, result.q_max)
 
     def is_over(self, training: Training) -> bool:
+        """Returns whether a multiple of `log_every_steps` has gone by, or the run is finished."""
         every = training.config.log_every_steps
         return training.finished or training.steps // every > self._first_step // every
 
     def metrics(self, training: Training) -> Metrics:
-        metrics = {"exploration/epsilon": float(current_epsilons(training).mean())}
+        """Returns the metrics of docs/training.md; raises NonFiniteLossError where the loss went wrong on a GPU."""
+        metrics = {"exploration/epsilon": float(training.epsilons().mean())}
         if self.returns:
             metrics["episode/return"] = float(np.mean(self.returns))
             metrics["episode/length"] = float(np.mean(self.lengths))

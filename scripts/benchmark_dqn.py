@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import stable_baselines3
 import torch
@@ -61,9 +62,11 @@ def main(config: BenchmarkDQN) -> None:
     device = choose_device(config.device)
     print(f"training on {config.game}, {device_description(device)}, {SAMPLES_PER_STEP} samples per step")
     own = f"batch {config.batch_size} every {config.batch_size // SAMPLES_PER_STEP} steps"
+    ours = f"{own}, {config.num_envs} games"
     runners = {
-        ("cartridge", f"{own}, {config.num_envs} games"): our_runner(config, device),
-        ("cartridge", f"{own}, {config.num_envs} games, eager float32"): our_runner(config, device, plain=True),
+        ("cartridge", ours): our_runner(config, device),
+        ("cartridge", f"{ours}, raw storage"): our_runner(config, device, storage="raw"),
+        ("cartridge", f"{ours}, eager float32"): our_runner(config, device, plain=True),
         ("stable-baselines3", "batch 32 every 4 steps, 1 game"): peer_runner(config, device, batch_size=32),
         ("stable-baselines3", f"{own}, 1 game"): peer_runner(config, device, batch_size=config.batch_size),
     }
@@ -86,8 +89,14 @@ def main(config: BenchmarkDQN) -> None:
         print(config.output)
 
 
-def our_runner(config: BenchmarkDQN, device: torch.device, *, plain: bool = False) -> Runner:
-    """Returns a runner of our training; `plain` without compilation, bfloat16 and captured graph."""
+def our_runner(
+    config: BenchmarkDQN,
+    device: torch.device,
+    *,
+    plain: bool = False,
+    storage: Literal["auto", "raw"] = "auto",
+) -> Runner:
+    """Returns a runner of our training; `plain` without compilation and bfloat16."""
     run_config: DQNRunConfig = replace(
         PRESETS["nature-2015"],
         seed=config.seed,
@@ -95,7 +104,7 @@ def our_runner(config: BenchmarkDQN, device: torch.device, *, plain: bool = Fals
         precision="float32" if plain else "auto",
         compile="off" if plain else "auto",
         atari=AtariConfig(game=config.game),
-        replay=ReplayConfig(capacity=50_000, storage="device" if device.type == "cuda" else "lz4"),
+        replay=ReplayConfig(capacity=50_000, storage=storage),
         training=TrainingConfig(
             total_steps=UNTIL_THE_END,
             learning_starts=config.learning_starts,

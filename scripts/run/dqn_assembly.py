@@ -100,8 +100,11 @@ def _build_replay(config: DQNRunConfig, games: SeededEpisodes, device: torch.dev
 def _build_storage(
     config: ReplayConfig, capacity: int, item_shape: tuple[int, ...], device: torch.device
 ) -> FrameStorage:
-    if config.storage == "raw":
+    storage = config.storage
+    if storage == "auto":
+        storage = "device" if device.type == "cuda" else "lz4"
+    if storage == "raw":
         return RawStorage(capacity, item_shape)
-    if config.storage == "lz4":
+    if storage == "lz4":
         return Lz4Storage(capacity, item_shape)
     return DeviceStorage(capacity, item_shape, device=device)

@@ -14,7 +14,8 @@ class ReplayConfig:
     """What is remembered, and how it is drawn."""
 
     capacity: int = 1_000_000  # frames kept, all environments together
-    storage: Literal["raw", "lz4", "device"] = "lz4"  # 7 kB a frame; compressed on the host; 7 kB on the GPU
+    # raw: 7 kB a frame; lz4: losslessly compressed; device: raw, where the agent trains. auto: device on a GPU, else lz4
+    storage: Literal["auto", "raw", "lz4", "device"] = "auto"
     n_step: int = 1
     discount: float = 0.99
     reward_clip: bool = True  # learn from the sign of the reward
@@ -88,7 +89,7 @@ PRESETS: dict[str, DQNRunConfig] = {
         dueling=True,
         dqn=DQNConfig(
             optimizer="adam",
-            learning_rate=5e-4,
+            learning_rate=2.5e-4,
             optimizer_epsilon=1.5e-4,
             max_gradient_norm=10.0,
             target_update_every_updates=250,
