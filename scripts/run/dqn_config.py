@@ -14,7 +14,7 @@ class ReplayConfig:
     """What is remembered, and how it is drawn."""
 
     capacity: int = 1_000_000  # frames kept, all environments together
-    # raw: 7 kB a frame; lz4: losslessly compressed; device: raw, where the agent trains. auto: device on a GPU, else lz4
+    # raw: 7 kB a frame; lz4: losslessly compressed; device: raw, where the agent trains; auto: device on a GPU, or lz4
     storage: Literal["auto", "raw", "lz4", "device"] = "auto"
     n_step: int = 1
     discount: float = 0.99
