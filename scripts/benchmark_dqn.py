@@ -23,7 +23,7 @@ from agents import ExplorationConfig, TrainingConfig, train
 from envs import AtariConfig, make_atari
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
-from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
+from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.dqn_assembly import build_training
 from scripts.run.dqn_config import PRESETS, DQNRunConfig, ReplayConfig
 
@@ -59,6 +59,7 @@ class BenchmarkDQN:
 def main(config: BenchmarkDQN) -> None:
     """Measures all implementations in turn and prints the table."""
     set_num_threads(config.threads)
+    keep_freed_memory()  # for the peer too: it is one process
     device = choose_device(config.device)
     print(f"training on {config.game}, {device_description(device)}, {SAMPLES_PER_STEP} samples per step")
     own = f"batch {config.batch_size} every {config.batch_size // SAMPLES_PER_STEP} steps"

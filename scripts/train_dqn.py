@@ -22,7 +22,7 @@ from agents import NonFiniteLossError, Training, train
 from scripts.run.checkpoint import load_checkpoint, save_checkpoint
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
-from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
+from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.dqn_assembly import build_training
 from scripts.run.dqn_config import PRESETS, DQNRunConfig, PresetName
 from scripts.run.film import film_game
@@ -53,6 +53,7 @@ class DQNRun:
         """Builds everything, and continues from the checkpoint when the command resumes a run."""
         self._started = time.monotonic()
         set_num_threads(command.threads)
+        keep_freed_memory()
         device = choose_device(command.device)
         self.config = command.run
         self.directory = _open_directory(command)

@@ -1,5 +1,6 @@
 """Chooses the device and the number of CPU threads a command computes with."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -46,6 +47,21 @@ def set_num_threads(num_threads: int) -> None:
     if num_threads < 0:
         raise ValueError(f"num_threads must be at least 0, got {num_threads}")
     torch.set_num_threads(num_threads or available_cores())
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep the memory it frees, and returns whether the C library could be told to.
+
+    glibc hands every large block back at once, so each update would fault its tens of megabytes in again, page by
+    page. Blocks of 64 MiB and more (a raw replay) are still returned.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
+    if mallopt is None:
+        return False
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    return bool(mallopt(mmap_threshold, 64 * 2**20) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def can_compile(device: torch.device) -> bool:

@@ -25,10 +25,7 @@ def test_each_environment_explores_with_its_own_probability():
     epsilon = np.array([0.0, 0.3, 1.0])
     generator = np.random.default_rng(0)
     draws = np.stack(
-        [
-            epsilon_greedy(np.full(3, 4), epsilon=epsilon, num_actions=5, generator=generator)
-            for _ in range(20_000)
-        ]
+        [epsilon_greedy(np.full(3, 4), epsilon=epsilon, num_actions=5, generator=generator) for _ in range(20_000)]
     )
     # An explored action is the greedy one in a fifth of the cases.
     np.testing.assert_allclose((draws != 4).mean(axis=0), epsilon * 0.8, atol=0.01)

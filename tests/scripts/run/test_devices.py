@@ -1,5 +1,7 @@
 """The choice of device and threads."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from scripts.run.devices import (
     device_description,
     set_num_threads,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -66,3 +70,23 @@ def test_bfloat16_is_taken_where_the_processor_says_so() -> None:
         pytest.skip("the processor's flags are listed on Linux only")
     named = {"avx512_bf16", "amx_tile"} & set(flags.read_text().split())
     assert computes_in_bfloat16(torch.device("cpu")) == bool(named)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be told")
+def test_freed_memory_is_kept_instead_of_faulted_in_again() -> None:
+    program = """
+import resource, torch
+from scripts.run.devices import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+torch.ones(8_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    torch.ones(4_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = []
+    for keep in (True, False):
+        command = [sys.executable, "-c", program.format(keep=keep)]
+        faults.append(int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout))
+    assert faults[0] < faults[1] / 10  # 20 times 16 MB are some 78,000 pages
