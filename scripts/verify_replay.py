@@ -330,7 +330,7 @@ def records(buffers: list[Buffer], mistakes: list[Mistakes], config: VerifyRepla
             benchmark="verify_replay",
             implementation=buffer.implementation,
             setting=f"{config.game}, {buffer.setting}",
-            value=tally.wrong,
+            value=float(tally.wrong),
             unit=f"wrong of {tally.samples} transitions",
         )
         for buffer, tally in zip(buffers, mistakes, strict=True)

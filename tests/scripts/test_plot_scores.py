@@ -30,7 +30,8 @@ def test_a_picture_and_a_table_show_every_evaluation(tmp_path, capsys):
     run = write_run(tmp_path / "first", [-21.0, 3.0, 5.0])
     output = tmp_path / "scores.png"
     plot_scores.main(PlotScores(runs=(run,), peer=PEER, output=output))
-    assert Image.open(output).size == (1210, 440)
+    with Image.open(output) as picture:
+        assert picture.size == (1210, 440)
     table = capsys.readouterr().out
     assert "| first | 1,000 | 1.0 | 2 | 3.00 | 2 | 4 |" in table
     assert "| first, confirmation | 2,000 | 2.0 | 2 | 5.00 | 4 | 6 |" in table
