@@ -68,6 +68,8 @@ class DQNRun:
         print(f"{self.config.game_name} on {device_description(device)}, in {self.directory.path}", file=sys.stderr)
 
     def _load(self, saved: dict[str, Any]) -> None:
+        step = saved["training"]["steps"]
+        print(f"going on from step {step:,}: the games in progress are played again first", file=sys.stderr)
         self.training.load_state_dict(saved["training"])
         self.evaluation.load_state_dict(saved["evaluation"])
         self._started -= saved["seconds"]

@@ -20,7 +20,14 @@ def build_games(config: DQNRunConfig, *, num_envs: int, purpose: str) -> SeededE
     seed = integer_seed(config.seed, purpose)
     if config.catch:
         return make_catch_vector(num_envs=num_envs, seed=seed)
-    return make_atari_vector(config.atari, num_envs=num_envs, num_threads=min(num_envs, available_cores()), seed=seed)
+    return make_atari_vector(
+        config.atari,
+        num_envs=num_envs,
+        num_threads=min(num_envs, available_cores()),
+        seed=seed,
+        # A resumed run plays all steps since the last seeding again: at most half a minute of them, for 32 games.
+        reseed_every_steps=5_000,
+    )
 
 
 def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.device) -> DQN:
