@@ -62,7 +62,7 @@ def main(config: PlotScores) -> None:
     against_time.set(xlabel="wall time in minutes, evaluations included", title=config.title)
     for axes in (against_steps, against_time):
         axes.grid(alpha=0.3)
-    against_steps.legend()
+    figure.legend(*against_steps.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(config.output, dpi=110)
     print("| run | step | minute | games | mean score | lowest | highest |\n|---|---:|---:|---:|---:|---:|---:|")
     for name, evaluations in records.items():

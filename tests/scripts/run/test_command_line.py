@@ -14,7 +14,7 @@ PROGRAM = '''"""Raises what it is told to.
     python -m scripts.fail --how ValueError
 """
 import builtins
-import os
+import signal
 from dataclasses import dataclass
 
 from scripts.run.command_line import run_command
@@ -32,7 +32,9 @@ class Config:
 
 def main(config: Config) -> None:
     if config.how == "interrupt":
-        os.kill(os.getpid(), 2)
+        # A test started in the background inherits that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.raise_signal(signal.SIGINT)
     elif config.how != "no":
         raise getattr(builtins, config.how)(*([13, "may not write", "a.txt"] if config.how == "OSError" else ["wrong"]))
     print("done")
