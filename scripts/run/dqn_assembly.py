@@ -25,7 +25,7 @@ def build_games(config: DQNRunConfig, *, num_envs: int, purpose: str) -> SeededE
         num_envs=num_envs,
         num_threads=min(num_envs, available_cores()),
         seed=seed,
-        # A resumed run plays all steps since the last seeding again: at most half a minute of them, for 32 games.
+        # A resumed run first plays again what came since: at most 5,000 steps of each game and an episode.
         reseed_every_steps=5_000,
     )
 
