@@ -1,18 +1,41 @@
-"""The table of encoders, and loading by the name that a saved encoder carries."""
+"""The table of encoders, building by name, and loading by the name that a saved encoder carries."""
 
 from pathlib import Path
 from typing import Any
 
 from .dqn2013_cnn import DQN2013CNN
 from .encoder import Encoder
+from .impala_cnn import ImpalaCNN
 from .nature_cnn import NatureCNN
+from .resnet import ResNet
 from .saving import locate, read_config
+from .vit import VIT_SIZES, ViT
 
-ENCODERS: dict[str, type[NatureCNN] | type[DQN2013CNN]] = {
+ENCODERS: dict[str, type[NatureCNN] | type[DQN2013CNN] | type[ImpalaCNN] | type[ResNet] | type[ViT]] = {
     "NatureCNN": NatureCNN,
     "DQN2013CNN": DQN2013CNN,
+    "ImpalaCNN": ImpalaCNN,
+    "ResNet": ResNet,
+    "ViT": ViT,
 }
 """Every architecture by the name that commands and `config.json` use."""
+
+ENCODER_NAMES = (*ENCODERS, *(f"ViT-{size}" for size in VIT_SIZES))
+"""What `make_encoder` builds: every architecture with its defaults, and the transformer in its published sizes."""
+
+
+def make_encoder(name: str, *, frame_shape: tuple[int, int, int]) -> Encoder:
+    """Returns a new encoder of that name, with its default arguments.
+
+    Raises:
+        ValueError: there is no encoder of that name, or it cannot be built for such frames.
+    """
+    if name not in ENCODER_NAMES:
+        raise ValueError(f"an encoder is one of {', '.join(ENCODER_NAMES)}, got {name!r}")
+    architecture, _, size = name.partition("-")
+    if size:
+        return ViT(frame_shape=frame_shape, **VIT_SIZES[size]._asdict())
+    return ENCODERS[architecture](frame_shape=frame_shape)
 
 
 def load_encoder(path: str | Path, *, map_location: str = "cpu", **download_options: Any) -> Encoder:

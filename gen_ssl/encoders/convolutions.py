@@ -24,6 +24,20 @@ def map_size(frame_shape: tuple[int, int, int], layers: Sequence[tuple[int, int]
     return height, width
 
 
+def halved_size(frame_shape: tuple[int, int, int], times: int) -> tuple[int, int]:
+    """Returns height and width of a frame after padded layers of stride 2, each of which rounds a half up.
+
+    Raises:
+        ValueError: the frame has no channel or no pixel.
+    """
+    if min(frame_shape) < 1:
+        raise ValueError(f"frames need at least one channel and one pixel, got frame_shape {frame_shape}")
+    _, height, width = frame_shape
+    for _ in range(times):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
 def _smallest_side(layers: Sequence[tuple[int, int]]) -> int:
     """Returns the shortest side from which the last convolution still gets one output."""
     side = 1

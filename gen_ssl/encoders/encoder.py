@@ -23,6 +23,10 @@ class Encoder(Protocol):
         """Returns one vector per frame or stack of frames."""
         ...
 
+    def from_pixels(self, pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
+        """Returns the vectors of pixels that are numbers from 0 to 1 already, with gradients for them."""
+        ...
+
     def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
         """Returns the last map of features before positions are mixed."""
         ...

@@ -43,8 +43,16 @@ class NatureCNN(nn.Module, PyTorchModelHubMixin):
         self.linear_relu = nn.ReLU()
 
     def forward(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
-        """Returns one non-negative vector per stack of frames."""
-        features: Tensor = self.linear_relu(self.linear(self.spatial_features(frames).flatten(1)))
+        """Returns one non-negative vector per stack of frames.
+
+        Raises:
+            ValueError: the frames are not uint8, or not of `frame_shape`.
+        """
+        return self.from_pixels(scale_pixels(frames, self.frame_shape, self.linear.weight.dtype))
+
+    def from_pixels(self, pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
+        """Returns the vectors of pixels that are numbers from 0 to 1 already, with gradients for them."""
+        features: Tensor = self.linear_relu(self.linear(self.convolutions(pixels).flatten(1)))
         return features
 
     def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
