@@ -1,5 +1,96 @@
-"""Tasks that ask how far a sequence model remembers: generated ones, and those of published files."""
+"""Tasks that ask how far a sequence model remembers: generated ones, and those of published files.
 
+`TASKS` is the one table of them: a name, a preset, and what builds it. "laptop" learns in minutes on two cores, "paper"
+has the published sizes. `make_task` builds by name and says which names are near one that does not exist.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from .adding import Adding
+from .copying import Copying
+from .induction_heads import InductionHeads
+from .mqar import MQAR, MQARSize
+from .selective_copying import SelectiveCopying
 from .task import NOT_SCORED, Batch, Split, Task, TaskOfAnyLength, TaskSpec
 
-__all__ = ["NOT_SCORED", "Batch", "Split", "Task", "TaskOfAnyLength", "TaskSpec"]
+
+class TaskFolders(NamedTuple):
+    """Where a task may find published files, and where it may keep what it has generated."""
+
+    data: Path | None = None
+    cache: Path | None = None
+
+
+TaskFactory = Callable[[TaskFolders], Task]
+
+# Arora et al. 2023 (zoology, figure 2): sizes by the number of their training examples.
+_MQAR_PAPER_SIZES = (
+    MQARSize(length=64, num_pairs=4, weight=100_000),
+    MQARSize(length=128, num_pairs=8, weight=20_000),
+    MQARSize(length=256, num_pairs=16, weight=20_000),
+    MQARSize(length=256, num_pairs=32, weight=20_000),
+    MQARSize(length=256, num_pairs=64, weight=20_000),
+)
+
+TASKS: dict[str, dict[str, TaskFactory]] = {
+    "selective-copying": {
+        "laptop": lambda _: SelectiveCopying(num_slots=64, num_tokens=8),
+        "laptop-256": lambda _: SelectiveCopying(num_slots=256, num_tokens=16),
+        "paper": lambda _: SelectiveCopying(num_slots=4096, num_tokens=16),
+    },
+    "copying": {
+        "laptop": lambda _: Copying(num_tokens=10, lag=100),
+        "paper": lambda _: Copying(num_tokens=10, lag=1000),
+    },
+    "induction-heads": {
+        "laptop": lambda _: InductionHeads(length=256),
+        "paper": lambda _: InductionHeads(length=256),
+    },
+    "mqar": {
+        "laptop": lambda _: MQAR(
+            vocab_size=256, sizes=(MQARSize(length=64, num_pairs=4), MQARSize(length=128, num_pairs=8))
+        ),
+        "paper": lambda _: MQAR(vocab_size=8192, sizes=_MQAR_PAPER_SIZES),
+    },
+    "adding": {
+        "laptop": lambda _: Adding(length=500),
+        "paper": lambda _: Adding(length=1000),
+    },
+}
+
+
+def make_task(name: str, *, preset: str = "laptop", data: Path | None = None, cache: Path | None = None) -> Task:
+    """Builds the task of that name and preset in TASKS.
+
+    `data` is the folder of published files, for the tasks that read some (docs/sequence_tasks.md says in which form).
+    `cache` is a folder in which tasks that take long to generate keep their examples. Raises ValueError, with the
+    nearest names, for an unknown one.
+    """
+    if name not in TASKS:
+        near = get_close_matches(name, TASKS, n=3, cutoff=0.4) or sorted(TASKS)
+        raise ValueError(f"unknown task {name!r}; nearest names: {', '.join(near)}")
+    if preset not in TASKS[name]:
+        raise ValueError(f"task {name} has no preset {preset!r}, only {', '.join(TASKS[name])}")
+    return TASKS[name][preset](TaskFolders(data=data, cache=cache))
+
+
+__all__ = [
+    "MQAR",
+    "NOT_SCORED",
+    "TASKS",
+    "Adding",
+    "Batch",
+    "Copying",
+    "InductionHeads",
+    "MQARSize",
+    "SelectiveCopying",
+    "Split",
+    "Task",
+    "TaskFolders",
+    "TaskOfAnyLength",
+    "TaskSpec",
+    "make_task",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -18,7 +18,8 @@ class TaskSpec:
 
     - input "tokens": integers below num_inputs, the vocabulary's size. "values": num_inputs numbers per position.
     - output "per_position": a token below num_outputs at every scored position. "class": one of num_outputs classes a
-      sequence. "regression": num_outputs numbers a sequence.
+      sequence. "regression": num_outputs numbers a sequence. "values_per_position": num_outputs numbers at every
+      position below the row's length.
     - max_length is the largest number of positions in a row.
     - chance is the metric of the best answer that does not look at the input, e.g. the largest class's share.
     - sequences_per_example: rows that belong to one target. 2 in Retrieval: each pair is encoded row by row, and the
@@ -28,7 +29,7 @@ class TaskSpec:
     name: str
     input: Literal["tokens", "values"]
     num_inputs: int
-    output: Literal["per_position", "class", "regression"]
+    output: Literal["per_position", "class", "regression", "values_per_position"]
     num_outputs: int
     max_length: int
     metric: Literal["accuracy", "mean_squared_error"]
@@ -39,7 +40,7 @@ class TaskSpec:
         for field in ("num_inputs", "num_outputs", "max_length", "sequences_per_example"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} of task {self.name} must be at least 1, got {getattr(self, field)}")
-        if (self.metric == "mean_squared_error") != (self.output == "regression"):
+        if (self.metric == "mean_squared_error") != (self.output in ("regression", "values_per_position")):
             raise ValueError(f"task {self.name} measures {self.metric}, which does not fit its output {self.output!r}")
 
 
@@ -49,9 +50,11 @@ class Batch(NamedTuple):
     b counts examples; inputs and lengths have b * spec.sequences_per_example rows, those of an example adjacent.
     """
 
-    inputs: Tensor  # tokens: int64 (b, l). values: float32 (b, l, num_inputs)
-    lengths: Tensor  # int64 (b,)
-    targets: Tensor  # per_position: int64 (b, l), NOT_SCORED where it is. class: int64 (b,). regression: float32 (b, k)
+    inputs: Tensor  # tokens: int64 (rows, l). values: float32 (rows, l, num_inputs)
+    lengths: Tensor  # int64 (rows,)
+    # per_position: int64 (b, l), NOT_SCORED where it is not. class: int64 (b,). regression: float32 (b, num_outputs).
+    # values_per_position: float32 (b, l, num_outputs), 0 in the padding.
+    targets: Tensor
 
 
 class Task(Protocol):
@@ -72,6 +75,7 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
 class TaskOfAnyLength(Protocol):
     """A task that can be asked at lengths it was not trained on."""
 
@@ -84,6 +88,6 @@ class TaskOfAnyLength(Protocol):
         """Yields the batches of a split, as in Task."""
         ...
 
-    def at_length(self, length: int) -> Self:
+    def at_length(self, length: int) -> "TaskOfAnyLength":
         """Returns the same task with rows of (about) this length; spec.max_length of the result is exact."""
         ...
