@@ -6,6 +6,9 @@ The update, for a transition (s, a, R, G, s') with R the n-step reward and G = g
                             v(s') = Q_target(s', argmax_a Q_online(s', a))      (Double Q-learning)
     loss = mean over the batch of w * huber(Q_online(s, a) - y)
 
+Quantile regression (Dabney et al. 2018) learns q quantiles of the return in place of its mean Q: y then has q values,
+one for each quantile of v(s'), and the loss is that of `targets.quantile_huber_loss`.
+
 n and gamma belong to the replay, which makes R and G; Dueling is a head of the network; w are the replay's
 importance weights, all one when it samples uniformly.
 """
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 
 from .captured_step import CapturedStep
 from .q_network import QNetwork
-from .targets import double_value, max_value, td_target
+from .targets import quantile_huber_loss, return_of_action, return_of_best_action, td_target
 from .transition import TransitionBatch, UpdateResult
 
 
@@ -31,7 +34,7 @@ class DQNConfig:
     """How the network is fitted. The defaults are those of Mnih et al. 2015, Extended Data table 1."""
 
     double: bool = False
-    loss: Literal["huber", "squared"] = "huber"
+    loss: Literal["huber", "squared", "quantile"] = "huber"
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     learning_rate: float = 2.5e-4
     # Published: 0.01 inside the root, for gradients summed over 32 samples. Ours are means, and PyTorch adds outside.
@@ -72,6 +75,10 @@ class DQN:
         """
         if capture_update and device.type != "cuda":
             raise ValueError(f"an update can be captured on a CUDA device only, got {device}")
+        if network.num_quantiles > 1 and config.loss != "quantile":
+            raise ValueError(
+                f"a network of {network.num_quantiles} quantiles needs the loss quantile, got {config.loss}"
+            )
         self.config = config
         self.device = device
         self.network = network.to(device)
@@ -156,23 +163,29 @@ class DQN:
 
     def _compute_loss(self, batch: TransitionBatch) -> UpdateResult:
         with self._autocast():
-            values = self.network(batch.observation).float()  # (b, a)
+            quantiles = self.network.quantiles(batch.observation).float()  # (b, a, q)
             with torch.no_grad():
-                target_values = self.target_network(batch.next_observation).float()  # (b, a)
+                target_quantiles = self.target_network.quantiles(batch.next_observation).float()  # (b, a, q)
+                choosing_values = target_quantiles.mean(dim=2)
                 if self.config.double:
-                    online_values = self.network(batch.next_observation).float()  # (b, a)
-                    next_value = double_value(target_values, online_values)
-                else:
-                    next_value = max_value(target_values)
-        target = td_target(batch.reward, batch.discount, next_value)
-        td_error = values.gather(1, batch.action.unsqueeze(1)).squeeze(1) - target
-        zero = torch.zeros_like(td_error)
+                    choosing_values = self.network(batch.next_observation).float()
+        target = td_target(batch.reward, batch.discount, return_of_best_action(target_quantiles, choosing_values))
+        predicted = return_of_action(quantiles, batch.action)  # (b, q)
+        losses, error = self._losses(predicted, target)
+        greedy_value = quantiles.mean(dim=2).amax(dim=1)
+        return UpdateResult((batch.weight * losses).mean(), error, greedy_value.mean(), greedy_value.max())
+
+    def _losses(
+        self, predicted: Float[Tensor, "b q"], target: Float[Tensor, "b q"]
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """Returns the loss of each transition, and the error that its priority is made of."""
+        if self.config.loss == "quantile":
+            losses = quantile_huber_loss(predicted, target)
+            return losses, losses  # as Castro et al. 2018 (Dopamine) do for distributional agents
+        td_error = (predicted - target).squeeze(1)
         if self.config.loss == "huber":  # the error clipped to [-1, 1] of Mnih et al. 2015
-            losses = nn.functional.huber_loss(td_error, zero, reduction="none")
-        else:
-            losses = 0.5 * td_error.square()
-        greedy_value = values.amax(dim=1)
-        return UpdateResult((batch.weight * losses).mean(), td_error, greedy_value.mean(), greedy_value.max())
+            return nn.functional.huber_loss(td_error, torch.zeros_like(td_error), reduction="none"), td_error
+        return 0.5 * td_error.square(), td_error
 
     def _autocast(self) -> torch.autocast:
         enabled = self._autocast_dtype is not None

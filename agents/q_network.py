@@ -9,37 +9,45 @@ from .encoder import Encoder
 
 
 class LinearHead(nn.Module):
-    """Q(s, a) as a linear map of the features (Mnih et al. 2015, Extended Data table 1)."""
+    """Q(s, a) as a linear map of the features (Mnih et al. 2015, Extended Data table 1).
 
-    def __init__(self, feature_dim: int, num_actions: int) -> None:
+    With more than one quantile each action has as many numbers, whose mean is Q (Dabney et al. 2018, section 4).
+    """
+
+    def __init__(self, feature_dim: int, num_actions: int, num_quantiles: int = 1) -> None:
         super().__init__()
-        self.action_values = nn.Linear(feature_dim, num_actions)
+        self.num_quantiles = num_quantiles
+        self.action_values = nn.Linear(feature_dim, num_actions * num_quantiles)
 
-    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b a"]:
-        """Returns one value per action."""
-        values: Tensor = self.action_values(features)
+    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b a q"]:
+        """Returns the quantiles of each action's return."""
+        values: Tensor = self.action_values(features).unflatten(1, (-1, self.num_quantiles))
         return values
 
 
 class DuelingHead(nn.Module):
     """Q(s, a) = V(s) + A(s, a) - mean over a' of A(s, a') (Wang et al. 2016, eq. 9).
 
-    Both streams read the encoder's last layer, where the paper gives each a hidden layer of its own.
+    Both streams read the encoder's last layer, where the paper gives each a hidden layer of its own. With more than
+    one quantile the equation holds for each of them.
     """
 
-    def __init__(self, feature_dim: int, num_actions: int) -> None:
+    def __init__(self, feature_dim: int, num_actions: int, num_quantiles: int = 1) -> None:
         super().__init__()
-        self.state_value = nn.Linear(feature_dim, 1)
-        self.advantage = nn.Linear(feature_dim, num_actions)
+        self.num_quantiles = num_quantiles
+        self.state_value = nn.Linear(feature_dim, num_quantiles)
+        self.advantage = nn.Linear(feature_dim, num_actions * num_quantiles)
 
-    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b a"]:
-        """Returns one value per action."""
-        advantage: Tensor = self.advantage(features)
-        values: Tensor = self.state_value(features) + advantage - advantage.mean(dim=1, keepdim=True)
+    def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b a q"]:
+        """Returns the quantiles of each action's return."""
+        advantage: Tensor = self.advantage(features).unflatten(1, (-1, self.num_quantiles))  # (b, a, q)
+        centred = advantage - advantage.mean(dim=1, keepdim=True)
+        values: Tensor = self.state_value(features).unsqueeze(1) + centred
         return values
 
 
-HeadFactory = Callable[[int, int], nn.Module]  # (feature_dim, num_actions) -> a module from features to action values
+# (feature_dim, num_actions, num_quantiles) -> a module from features to the quantiles of each action's return
+HeadFactory = Callable[[int, int, int], nn.Module]
 
 
 class QNetwork(nn.Module):
@@ -52,9 +60,15 @@ class QNetwork(nn.Module):
         observation_shape: tuple[int, ...],
         num_actions: int,
         head: HeadFactory = LinearHead,
+        num_quantiles: int = 1,
     ) -> None:
-        """Builds the head for `num_actions`; raises ValueError when the encoder was made for other frames."""
+        """Builds the head for `num_actions`; raises ValueError when the encoder was made for other frames.
+
+        More than one quantile is for `DQNConfig(loss="quantile")`.
+        """
         super().__init__()
+        if num_quantiles < 1:
+            raise ValueError(f"num_quantiles must be at least 1, got {num_quantiles}")
         if tuple(encoder.frame_shape) != tuple(observation_shape):
             raise ValueError(
                 f"the encoder was made for frames of shape {tuple(encoder.frame_shape)}, "
@@ -64,9 +78,14 @@ class QNetwork(nn.Module):
             raise ValueError(f"an encoder must be a torch.nn.Module, got {type(encoder).__name__}")
         self.num_actions = num_actions
         self.encoder = encoder
-        self.head = head(encoder.feature_dim, num_actions)
+        self.num_quantiles = num_quantiles
+        self.head = head(encoder.feature_dim, num_actions, num_quantiles)
 
     def forward(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b a"]:
-        """Returns Q(s, a) for every action."""
-        values: Tensor = self.head(self.encoder(frames))
-        return values
+        """Returns Q(s, a) for every action, the mean of its quantiles."""
+        return self.quantiles(frames).mean(dim=2)
+
+    def quantiles(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b a q"]:
+        """Returns the quantiles of each action's return; with one of them, Q(s, a) itself."""
+        quantiles: Tensor = self.head(self.encoder(frames))
+        return quantiles

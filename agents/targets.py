@@ -1,22 +1,45 @@
-"""The regression targets of Q-learning, as pure functions on batches."""
+"""The regression targets of Q-learning, as pure functions on batches.
 
-from jaxtyping import Float
-from torch import Tensor
+A return is given by its q quantiles; where values alone are learnt, q is 1 and the quantile is the value.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 
 def td_target(
-    reward: Float[Tensor, " b"], discount: Float[Tensor, " b"], next_value: Float[Tensor, " b"]
-) -> Float[Tensor, " b"]:
-    """Returns the target r + discount * v', without gradient (Mnih et al. 2015, Methods)."""
-    return (reward + discount * next_value).detach()
+    reward: Float[Tensor, " b"], discount: Float[Tensor, " b"], next_return: Float[Tensor, "b q"]
+) -> Float[Tensor, "b q"]:
+    """Returns the target r + discount * v', without gradient (Mnih et al. 2015, Methods), for each quantile of v'."""
+    return (reward.unsqueeze(1) + discount.unsqueeze(1) * next_return).detach()
 
 
-def max_value(target_values: Float[Tensor, "b a"]) -> Float[Tensor, " b"]:
-    """Returns max over a of Q_target(s', a): the next value of Q-learning (Mnih et al. 2015, Methods)."""
-    return target_values.amax(dim=1)
+def return_of_best_action(
+    target_quantiles: Float[Tensor, "b a q"], choosing_values: Float[Tensor, "b a"]
+) -> Float[Tensor, "b q"]:
+    """Returns the quantiles, by the target network, of the action with the largest choosing value.
+
+    With the target network's own values that is Q-learning (Mnih et al. 2015, Methods), with the online network's
+    Double Q-learning (van Hasselt et al. 2016, eq. 4).
+    """
+    return return_of_action(target_quantiles, choosing_values.argmax(dim=1))
 
 
-def double_value(target_values: Float[Tensor, "b a"], online_values: Float[Tensor, "b a"]) -> Float[Tensor, " b"]:
-    """Returns Q_target(s', argmax over a of Q_online(s', a)) (van Hasselt et al. 2016, eq. 4)."""
-    best_action = online_values.argmax(dim=1, keepdim=True)
-    return target_values.gather(1, best_action).squeeze(1)
+def return_of_action(quantiles: Float[Tensor, "b a q"], action: Int[Tensor, " b"]) -> Float[Tensor, "b q"]:
+    """Returns the quantiles of one action in each row."""
+    return quantiles[torch.arange(len(action), device=action.device), action]
+
+
+def quantile_huber_loss(predicted: Float[Tensor, "b q"], target: Float[Tensor, "b p"]) -> Float[Tensor, " b"]:
+    """Returns the quantile Huber loss with kappa 1 (Dabney et al. 2018, eq. 10 and algorithm 1).
+
+    Predicted quantile i stands for the level tau_i = (2i + 1) / 2q. Summed over the predicted quantiles, averaged over
+    the targets'.
+    """
+    num_quantiles = predicted.shape[1]
+    levels = (torch.arange(num_quantiles, device=predicted.device, dtype=predicted.dtype) + 0.5) / num_quantiles
+    error = target.unsqueeze(1) - predicted.unsqueeze(2)  # (b, q, p)
+    huber = nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none")
+    weight = (levels.unsqueeze(1) - (error.detach() < 0).to(error.dtype)).abs()  # (b, q, p)
+    return (weight * huber).mean(dim=2).sum(dim=1)

@@ -204,7 +204,7 @@ class Training:
                 batch = replay.sample(config.batch_size, self._generator, importance_exponent=beta)
             with interval.timed("learning"):
                 result = agent.update(batch)
-                replay.set_priorities(batch.slot, result.td_error)
+                replay.set_priorities(batch.slot, result.error)
             interval.add(result, replay.mean_age(batch.slot))
             self._samples_owed -= config.batch_size
 

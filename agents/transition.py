@@ -32,6 +32,6 @@ class UpdateResult(NamedTuple):
     """What one update saw, as tensors on the agent's device: reading them waits for the device, so read few."""
 
     loss: Float[Tensor, ""]
-    td_error: Float[Tensor, " b"]  # Q_online(s, a) - y before the update
+    error: Float[Tensor, " b"]  # which priorities follow: Q_online(s, a) - y before the update, or the quantile loss
     q_mean: Float[Tensor, ""]  # mean over the batch of max_a Q_online(s, a)
     q_max: Float[Tensor, ""]  # max over the batch of the same

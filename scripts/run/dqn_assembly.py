@@ -43,6 +43,7 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
         observation_shape=observation_shape,
         num_actions=num_actions(games),
         head=DuelingHead if config.dueling else LinearHead,
+        num_quantiles=config.num_quantiles,
     )
     bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
     return DQN(

@@ -55,6 +55,7 @@ class DQNRunConfig:
     encoder: str = "NatureCNN"  # an architecture by name, or the folder of a saved encoder
     stack: int = 4  # frames an observation is made of
     dueling: bool = False
+    num_quantiles: int = 1  # of each action's return; more than one with the loss quantile
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the processor computes in it
     compile: Literal["auto", "on", "off"] = "auto"  # auto: where a C++ compiler (or a GPU) is found
     checkpoint_every_steps: int = 100_000
@@ -71,7 +72,7 @@ class DQNRunConfig:
         return "Catch" if self.catch else self.atari.game
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "stack", "checkpoint_every_steps"):
+        for name in ("num_envs", "stack", "num_quantiles", "checkpoint_every_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.replay.capacity < self.training.learning_starts:

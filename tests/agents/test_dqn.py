@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from agents import DQN, DQNConfig, DuelingHead, NonFiniteLossError, QNetwork, TransitionBatch
+from agents import DQN, DQNConfig, DuelingHead, LinearHead, NonFiniteLossError, QNetwork, TransitionBatch
+from agents.targets import quantile_huber_loss
 
 FRAMES = (2, 3, 5)
 ACTIONS = 3
@@ -29,7 +30,7 @@ class TinyEncoder(nn.Module):
 def make_agent(seed=0, network=None, *, head=None, **settings):
     torch.manual_seed(seed)
     if network is None:
-        parts = {} if head is None else {"head": head}
+        parts = {"num_quantiles": settings.pop("num_quantiles", 1)} | ({} if head is None else {"head": head})
         network = QNetwork(TinyEncoder(), observation_shape=FRAMES, num_actions=ACTIONS, **parts)
     options = {name: settings.pop(name) for name in ("autocast_dtype", "compile_update") if name in settings}
     config = DQNConfig(**{"optimizer": "adam", "target_update_every_updates": 1_000, **settings})
@@ -87,6 +88,33 @@ def test_loss_and_gradient_are_those_of_the_papers(double, loss):
         torch.testing.assert_close(gradient, network.get_parameter(name).grad, msg=name)
 
 
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("head", [LinearHead, DuelingHead])
+def test_quantile_regression_fits_the_quantiles_of_the_best_next_action(double, head):
+    agent, another = (make_agent(seed, double=double, loss="quantile", head=head, num_quantiles=5) for seed in (0, 1))
+    agent.target_network.load_state_dict(another.network.state_dict())
+    batch = make_batch(weight=torch.linspace(0.2, 1.0, BATCH))
+    network, target_network = copy.deepcopy(agent.network), agent.target_network
+    losses = []
+    for i in range(BATCH):
+        next_observation = batch.next_observation[i : i + 1]
+        chooser = network if double else target_network
+        best = chooser.quantiles(next_observation)[0].mean(dim=1).argmax()
+        target = batch.reward[i] + batch.discount[i] * target_network.quantiles(next_observation)[0, best].detach()
+        predicted = network.quantiles(batch.observation[i : i + 1])[0, batch.action[i]]
+        losses.append(quantile_huber_loss(predicted[None], target[None])[0])
+    (batch.weight * torch.stack(losses)).mean().backward()
+    result = agent.update(batch)
+    torch.testing.assert_close(result.error, torch.stack(losses).detach())
+    for name, gradient in gradients(agent).items():
+        torch.testing.assert_close(gradient, network.get_parameter(name).grad, msg=name)
+
+
+def test_quantiles_without_their_loss_are_refused():
+    with pytest.raises(ValueError, match="a network of 5 quantiles needs the loss quantile, got huber"):
+        make_agent(num_quantiles=5)
+
+
 def test_nothing_of_the_next_observation_counts_after_a_terminal_state():
     results = [
         make_agent().update(make_batch(discount=torch.zeros(BATCH), next_observation=make_batch(seed).next_observation))
@@ -99,7 +127,7 @@ def test_the_td_error_is_the_value_before_the_update_minus_the_target():
     agent = make_agent()
     batch = make_batch(discount=torch.zeros(BATCH))
     before = agent.action_values(batch.observation).gather(1, batch.action[:, None])[:, 0]
-    torch.testing.assert_close(agent.update(batch).td_error, before - batch.reward)
+    torch.testing.assert_close(agent.update(batch).error, before - batch.reward)
 
 
 def test_the_target_network_changes_only_at_its_period_and_then_equals_the_network():

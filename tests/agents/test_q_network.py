@@ -6,7 +6,7 @@ from agents import DuelingHead, LinearHead, QNetwork
 from agents.encoder import Encoder
 from gen_ssl.encoders import ENCODERS
 
-FRAMES = (3, 41, 37)
+FRAMES = (3, 48, 36)  # sides that a ViT's patches of 12 pixels divide
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -21,15 +21,29 @@ def test_every_encoder_of_gen_ssl_is_what_agents_call_an_encoder(name):
 def test_dueling_values_are_the_state_value_plus_centred_advantages():
     head = DuelingHead(5, 3)
     features = torch.randn(7, 5)
-    values = head(features)
+    values = head(features).squeeze(2)
     torch.testing.assert_close(values.mean(dim=1, keepdim=True), head.state_value(features))
     advantage = head.advantage(features)
     torch.testing.assert_close(values[:, 0] - values[:, 2], advantage[:, 0] - advantage[:, 2])
 
 
+@pytest.mark.parametrize("head", [LinearHead, DuelingHead])
+def test_a_value_is_the_mean_of_its_quantiles(head):
+    encoder = ENCODERS["DQN2013CNN"](frame_shape=FRAMES)
+    network = QNetwork(encoder, observation_shape=FRAMES, num_actions=7, head=head, num_quantiles=5)
+    frames = torch.randint(256, (2, *FRAMES), dtype=torch.uint8)
+    assert network.quantiles(frames).shape == (2, 7, 5)
+    torch.testing.assert_close(network(frames), network.quantiles(frames).mean(dim=2))
+
+
+def test_no_quantiles_are_refused():
+    with pytest.raises(ValueError, match="num_quantiles must be at least 1, got 0"):
+        QNetwork(ENCODERS["DQN2013CNN"](frame_shape=FRAMES), observation_shape=FRAMES, num_actions=7, num_quantiles=0)
+
+
 def test_an_encoder_for_other_frames_is_refused_with_both_shapes():
     encoder = ENCODERS["DQN2013CNN"](frame_shape=FRAMES)
-    with pytest.raises(ValueError, match=r"frames of shape \(3, 41, 37\), the environment gives \(4, 84, 84\)"):
+    with pytest.raises(ValueError, match=r"frames of shape \(3, 48, 36\), the environment gives \(4, 84, 84\)"):
         QNetwork(encoder, observation_shape=(4, 84, 84), num_actions=7)
 
 
