@@ -57,6 +57,7 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
+@runtime_checkable
 class Task(Protocol):
     """Something to learn: a specification and batches of examples."""
 
