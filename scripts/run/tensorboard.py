@@ -42,6 +42,10 @@ class TensorBoardWriter:
         image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif)
         self._file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
+    def text(self, tag: str, text: str, *, step: int) -> None:
+        """Adds a passage of Markdown."""
+        self._writer.add_text(tag, text, step)
+
     def hyper_parameters(self, config: Mapping[str, Any], *, results: Mapping[str, float], step: int) -> None:
         """Adds the run's row to the table of hyper-parameters: its flat configuration and its final results.
 
