@@ -4,10 +4,54 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from .attention import Attention, head_size
+from .gru import GRU
+from .lstm import LSTM
+from .positions import AlibiBias, LearnedPositions, RotaryPositions, SinusoidalPositions, TransformerXLBias
 from .sequence_model import SequenceModel
 
+
+def _rotary(d_model: int, *, num_heads: int = 4) -> Attention:
+    return Attention(d_model, num_heads=num_heads, rotation=RotaryPositions(head_size(d_model, num_heads)))
+
+
+def _learned(d_model: int, *, num_heads: int = 4, max_length: int = 1024) -> Attention:
+    return Attention(d_model, num_heads=num_heads, embedding=LearnedPositions(d_model, max_length=max_length))
+
+
+def _sinusoidal(d_model: int, *, num_heads: int = 4) -> Attention:
+    return Attention(d_model, num_heads=num_heads, embedding=SinusoidalPositions(d_model))
+
+
+def _relative(d_model: int, *, num_heads: int = 4) -> Attention:
+    return Attention(d_model, num_heads=num_heads, bias=TransformerXLBias(d_model, num_heads=num_heads))
+
+
+def _alibi(d_model: int, *, num_heads: int = 4) -> Attention:
+    return Attention(d_model, num_heads=num_heads, bias=AlibiBias(num_heads))
+
+
+def _without_positions(d_model: int, *, num_heads: int = 4) -> Attention:
+    return Attention(d_model, num_heads=num_heads)
+
+
+def _window(d_model: int, *, num_heads: int = 4, window: int = 64) -> Attention:
+    rotation = RotaryPositions(head_size(d_model, num_heads))
+    return Attention(d_model, num_heads=num_heads, rotation=rotation, window=window)
+
+
 # From d_model and the mixer's own keyword arguments to the mixer.
-MIXERS: dict[str, Callable[..., SequenceModel[Any]]] = {}
+MIXERS: dict[str, Callable[..., SequenceModel[Any]]] = {
+    "attention-rotary": _rotary,
+    "attention-learned": _learned,
+    "attention-sinusoidal": _sinusoidal,
+    "attention-relative": _relative,
+    "attention-alibi": _alibi,
+    "attention-nope": _without_positions,
+    "attention-window": _window,
+    "gru": GRU,
+    "lstm": LSTM,
+}
 
 
 def make_mixer(name: str, d_model: int, **options: Any) -> SequenceModel[Any]:

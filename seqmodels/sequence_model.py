@@ -1,6 +1,6 @@
 """What every mixer offers: the one contract behind which attention, state-space models and recurrent networks stand."""
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 State = TypeVar("State", bound=tuple[Any, ...])
 
 
+@runtime_checkable
 class SequenceModel(Protocol[State]):
     """Maps a sequence of vectors to one of the same shape, causally, and can stop and go on at any position.
 
