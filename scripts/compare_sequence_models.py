@@ -1,0 +1,243 @@
+"""Compares sequence models on a task: equal budgets, and for each the best of the same learning rates.
+
+    python -m scripts.compare_sequence_models             attention, S4 and Mamba on selective copying: ten minutes
+    python -m scripts.compare_sequence_models --task induction-heads --models mamba s4 attention-alibi --seeds 0 1 2
+    python -m scripts.compare_sequence_models --task mqar --models attention-rotary mamba --d-states 4 8 16 32
+    python -m scripts.compare_sequence_models --task pathfinder --models attention-rotary attention-rotary+pretrained
+
+Every model has the same width, number of layers, batches and steps. Its learning rate is the one of `--learning-rates`
+with which a shorter run on the first seed validates best; then every seed is trained with it, and tested. Each run is a
+cell: finished ones are skipped when the command is given again, and the one that was stopped goes on where it was.
+
+Writes into --output (default: runs/compare-TASK-PRESET): a folder for each cell, which
+`tensorboard --logdir runs/compare-TASK-PRESET` shows side by side; comparison.md, comparison.json and PNG plots.
+docs/sequences.md explains them.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from scripts.run.command_line import run_command
+from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
+from scripts.run.run_directory import RunDirectory, command_line
+from scripts.run.sequence_assembly import ModelWorkload, build_fabric, build_task, mixer_options
+from scripts.run.sequence_config import LEARNING_RATES, PresetName, SequenceRunConfig, TaskPreset, preset_for
+from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
+from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, plot_sizes
+from scripts.run.sequence_result import SequenceResult, write_json
+from scripts.run.sequence_run import SequenceRun, train_to_the_end
+from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table
+
+PRETRAINED = "+pretrained"  # after a model's name: it first predicts masked inputs of the same task
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSequenceModels:
+    """What to compare, and on how large a budget."""
+
+    task: str = "selective-copying"
+    models: tuple[str, ...] = ("attention-rotary", "s4", "mamba")  # mixers; NAME+pretrained is pretrained first
+    seeds: tuple[int, ...] = (0,)
+    preset: PresetName = "laptop"
+    learning_rates: tuple[float, ...] = LEARNING_RATES  # tried with every model, on the first seed
+    total_steps: int = 0  # of every run; 0: the preset's
+    search_steps: int = 0  # of the runs that try the rates; 0: the preset's share of all steps
+    d_states: tuple[int, ...] = ()  # sizes of the state: each makes a model of its own, where a mixer has such
+    test_lengths: tuple[int, ...] = ()  # lengths to test at; none given: the preset's
+    cost_lengths: tuple[int, ...] = (64, 256, 1_024)  # at which time and memory of a pass are measured
+    cost_batch_size: int = 8
+    data: Path | None = None  # folder with the files of a task that has files
+    device: DeviceName = "auto"
+    threads: int = 0  # CPU threads; 0: all cores
+    output: Path | None = None  # default: runs/compare-TASK-PRESET
+
+    def __post_init__(self) -> None:
+        for name in ("models", "seeds", "learning_rates"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one")
+        rising(self.cost_lengths)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of everything that the comparison writes."""
+        return self.output or Path("runs") / f"compare-{self.task}-{self.preset}"
+
+
+class Comparison:
+    """The cells of a comparison, trained or found in its folder."""
+
+    def __init__(self, config: CompareSequenceModels) -> None:
+        self.config = config
+        self.settings: TaskPreset = preset_for(config.task, config.preset)
+        self.models = planned_models(config, self.settings)
+        self.device = choose_device(config.device)
+        self.searched: list[SequenceResult] = []
+        self.results: list[SequenceResult] = []
+        self.chosen: list[SequenceRunConfig] = []
+
+    def run(self) -> bool:
+        """Trains every cell that is not finished; returns False when it was stopped before the last."""
+        searches = len(self.config.learning_rates) if len(self.config.learning_rates) > 1 else 0
+        cells = len(self.models) * (searches + len(self.config.seeds))
+        print(f"{cells} cells on {device_description(self.device)}, in {self.config.folder}", file=sys.stderr)
+        for model in self.models:
+            rate = self.find_learning_rate(model)
+            if rate is None:
+                return False
+            self.chosen.append(with_learning_rate(model, rate))
+            for seed in self.config.seeds:
+                result = self.cell(replace(self.chosen[-1], seed=seed))
+                if result is None:
+                    return False
+                self.results.append(result)
+        return True
+
+    def find_learning_rate(self, model: SequenceRunConfig) -> float | None:
+        """Returns the rate whose short run on the first seed validates best, None when stopped before."""
+        if len(self.config.learning_rates) == 1:
+            return self.config.learning_rates[0]
+        steps = self.config.search_steps or self.settings.search_steps
+        tried = replace(model, seed=self.config.seeds[0])
+        if steps != model.training.total_steps:  # a search on the whole budget is that seed's cell as well
+            tried = with_total_steps(replace(tried, test_lengths=()), steps)
+        found: list[SequenceResult] = []
+        for rate in self.config.learning_rates:
+            result = self.cell(with_learning_rate(tried, rate))
+            if result is None:
+                return None
+            found.append(result)
+        self.searched += found
+        return max(found, key=lambda result: result.validation_rank).learning_rate
+
+    def cell(self, run: SequenceRunConfig) -> SequenceResult | None:
+        """Returns the result of a cell: found, gone on with or trained from the start; None when stopped."""
+        name = f"seed{run.seed}-rate{run.training.optimizer.learning_rate:g}-steps{run.training.total_steps}"
+        path = self.config.folder / run.label / name
+        resumes = (path / "config.json").exists()
+        if resumes:
+            directory = RunDirectory.open(path)
+            directory.check_config(run)
+            result = SequenceResult.read(path)
+            if result is not None:
+                return result
+        else:
+            directory = RunDirectory.create(path, config=run, label=name)
+        print(f"{run.label}, {name}", file=sys.stderr)
+        return train_to_the_end(SequenceRun(run, directory, build_fabric(run, self.device), resumes=resumes))
+
+    def costs(self) -> dict[str, list[Cost]]:
+        """Returns time and memory of a forward and backward pass of each model against length, measured or found."""
+        settings = CostSettings(rising(self.config.cost_lengths), threads=self.config.threads, device=self.device.type)
+        costs = {}
+        for model in self.models:
+            if model.pretraining_steps:  # the same model once it is trained
+                continue
+            file = self.config.folder / model.label / f"costs-batch{self.config.cost_batch_size}.json"
+            if not file.exists() or json.loads(file.read_text())["lengths"] != list(settings.lengths):
+                print(f"{model.label}, time and memory of a pass", file=sys.stderr)
+                workload = ModelWorkload(model, self.config.cost_batch_size, max(settings.lengths))
+                measured = costs_in_a_fresh_process(workload, settings)
+                write_json(file, {"lengths": settings.lengths, "costs": measured})
+            costs[model.label] = [Cost(*cost) for cost in json.loads(file.read_text())["costs"]]
+        return costs
+
+    def write(self, costs: dict[str, list[Cost]]) -> Path:
+        """Writes tables, plots and figures, and returns the folder."""
+        folder, results = self.config.folder, self.results
+        task = build_task(self.models[0])
+        sections = {
+            f"{task.spec.name}, preset {self.config.preset}": results_table(results),
+            "Settings": settings_table(self.chosen, self.searched),
+            f"Forward and backward, batch {self.config.cost_batch_size}": costs_table(costs),
+        }
+        plot_curves(folder / "curves.png", results)
+        plot_sizes(folder / "sizes.png", results)
+        plot_costs(folder / "costs.png", costs)
+        if any(result.lengths for result in results):
+            sections["Lengths beyond training"] = lengths_table(results)
+            plot_lengths(folder / "lengths.png", results, trained_length=task.spec.max_length)
+        note = f"`{command_line()}` on {device_description(self.device)}, torch {torch.__version__}; chance: "
+        note += f"{task.spec.chance:.3g}. Test metrics of the weights that validated best; accuracies in percent."
+        text = "\n\n".join([note, *(f"## {title}\n\n{table}" for title, table in sections.items())])
+        (folder / "comparison.md").write_text(text + "\n", encoding="utf-8")
+        write_json(
+            folder / "comparison.json",
+            {
+                "results": [asdict(result) for result in results],
+                "searched": [asdict(result) for result in self.searched],
+                "costs": {model: [cost._asdict() for cost in of_model] for model, of_model in costs.items()},
+            },
+        )
+        print(text)
+        return folder
+
+
+def planned_models(config: CompareSequenceModels, settings: TaskPreset) -> list[SequenceRunConfig]:
+    """Returns the run of each model that is compared, before its rate and seed are chosen."""
+    runs = []
+    for name in config.models:
+        mixer = name.removesuffix(PRETRAINED)
+        run = replace(settings.run, model=mixer, data=config.data)
+        if name.endswith(PRETRAINED):
+            if not settings.pretraining_steps:
+                raise ValueError(f"the preset of {config.task} has no pretraining: {name} cannot be compared on it")
+            run = replace(run, pretraining_steps=settings.pretraining_steps)
+        if config.test_lengths:
+            run = replace(run, test_lengths=rising(config.test_lengths))
+        if config.total_steps:
+            run = with_total_steps(run, config.total_steps)
+        sizes = config.d_states if "d_state" in mixer_options(mixer) else ()
+        runs += [replace(run, architecture=replace(run.architecture, d_state=size)) for size in sizes] or [run]
+    return runs
+
+
+def with_learning_rate(run: SequenceRunConfig, rate: float) -> SequenceRunConfig:
+    """Returns the run with this rate and all else as it was."""
+    optimizer = replace(run.training.optimizer, learning_rate=rate)
+    return replace(run, training=replace(run.training, optimizer=optimizer))
+
+
+def with_total_steps(run: SequenceRunConfig, steps: int) -> SequenceRunConfig:
+    """Returns the run with this budget; warm-up, validations and pretraining keep their shares of it."""
+    training, share = run.training, steps / run.training.total_steps
+
+    def scaled(count: int) -> int:
+        return max(round(count * share), 1) if count else 0
+
+    optimizer = replace(training.optimizer, warmup_steps=scaled(training.optimizer.warmup_steps))
+    return replace(
+        run,
+        pretraining_steps=scaled(run.pretraining_steps),
+        checkpoint_every_steps=scaled(run.checkpoint_every_steps),
+        training=replace(
+            training,
+            total_steps=steps,
+            log_every_steps=scaled(training.log_every_steps),
+            validate_every_steps=scaled(training.validate_every_steps),
+            optimizer=optimizer,
+        ),
+    )
+
+
+def main(config: CompareSequenceModels) -> None:
+    """Trains, measures and writes; stopped by Ctrl-C it says how to go on."""
+    set_num_threads(config.threads)
+    keep_freed_memory()
+    comparison = Comparison(config)
+    if not comparison.run():
+        print("saved; give the same command again to go on", file=sys.stderr)
+        return
+    print(comparison.write(comparison.costs()))
+
+
+def command() -> None:
+    """Runs as a console command."""
+    run_command(CompareSequenceModels, main, documentation=__doc__)
+
+
+if __name__ == "__main__":
+    command()

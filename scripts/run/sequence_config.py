@@ -1,0 +1,191 @@
+"""Everything that decides about a run of a sequence model, and the settings of each task as presets."""
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from seqmodels.optimization import OptimizerConfig
+from seqmodels.training import SequenceTrainingConfig
+
+PresetName = str  # "laptop", "paper", and a task may have more: docs/sequences.md lists them
+
+# The rates that every model of a comparison is tried with.
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureConfig:
+    """The stack around a mixer. What is None is the mixer's own default, and refused by a mixer that has no such."""
+
+    d_model: int = 64
+    num_layers: int = 2
+    # Hidden units over d_model of the layer after each mixer. auto: 4 (Vaswani et al. 2017), Mamba's blocks have none.
+    feed_forward: Literal["auto", "none", "2", "4"] = "auto"
+    dropout: float = 0.0
+    bidirectional: bool = False  # a second mixer reads each row from its end; not for answers at every position
+    pooling: Literal["last", "mean", "max"] = "mean"  # of a row, where it has one answer
+    d_state: int | None = None  # numbers per channel that a state-space mixer remembers
+    num_heads: int | None = None
+    backend: Literal["auto", "torch", "cpp", "triton", "mamba_ssm"] = "auto"  # which scan a selective mixer uses
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be within [0, 1), got {self.dropout}")
+
+    def feed_forward_dim(self, mixer: str) -> int | None:
+        """Returns the hidden units after each mixer, None for no such layer."""
+        if self.feed_forward == "none" or (self.feed_forward == "auto" and mixer in ("mamba", "mamba2")):
+            return None
+        return self.d_model * (4 if self.feed_forward == "auto" else int(self.feed_forward))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceRunConfig:
+    """One run: a model, a task, a budget."""
+
+    task: str = "selective-copying"
+    model: str = "mamba"  # a mixer's name
+    preset: PresetName = "laptop"  # the task's size, and the settings that all other flags start from
+    data: Path | None = None  # folder with the files of a task that has files
+    cache: Path = Path("runs/task-cache")  # where tasks that take long to generate keep their examples
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of products; weights stay float32
+    compile: bool = False  # torch.compile: half a minute at first
+    checkpoint_every_steps: int = 1_000
+    pretraining_steps: int = 0  # first predict masked inputs of the same task (Amos et al. 2024)
+    test_lengths: tuple[int, ...] = ()  # lengths beyond training at which the trained model is tested
+    test_length_batches: int = 8  # batches of each such length
+    architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
+    training: SequenceTrainingConfig = field(default_factory=SequenceTrainingConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every_steps", "test_length_batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pretraining_steps < 0:
+            raise ValueError(f"pretraining_steps must be at least 0, got {self.pretraining_steps}")
+
+    @property
+    def label(self) -> str:
+        """The model's name in tables, curves and folders: what makes it another than the plain mixer included."""
+        label = self.model + ("+pretrained" if self.pretraining_steps else "")
+        return label if self.architecture.d_state is None else f"{label}-state{self.architecture.d_state}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPreset:
+    """A task's settings: a run without its model and seed, and the length of a search for the learning rate."""
+
+    run: SequenceRunConfig
+    search_steps: int  # of each short run that tries a learning rate
+    pretraining_steps: int = 0  # of a model that is pretrained first
+
+
+def _preset(
+    task: str,
+    *,
+    total_steps: int,
+    batch_size: int,
+    preset: PresetName = "laptop",
+    learning_rate: float = 3e-3,
+    search_share: float = 1 / 3,
+    test_lengths: tuple[int, ...] = (),
+    pretraining_steps: int = 0,
+    weight_decay: float = 0.01,
+    warmup_share: float = 0.05,
+    validations: int = 10,
+    patience_validations: int = 0,
+    **architecture: Any,
+) -> TaskPreset:
+    training = SequenceTrainingConfig(
+        total_steps=total_steps,
+        batch_size=batch_size,
+        log_every_steps=max(total_steps // 100, 1),
+        validate_every_steps=max(total_steps // validations, 1),
+        patience_validations=patience_validations,
+        optimizer=OptimizerConfig(
+            learning_rate=learning_rate, weight_decay=weight_decay, warmup_steps=round(total_steps * warmup_share)
+        ),
+    )
+    run = SequenceRunConfig(
+        task=task,
+        preset=preset,
+        test_lengths=test_lengths,
+        checkpoint_every_steps=max(total_steps // 10, 1),
+        architecture=ArchitectureConfig(**architecture),
+        training=training,
+    )
+    return TaskPreset(
+        run=run, search_steps=max(round(total_steps * search_share), 1), pretraining_steps=pretraining_steps
+    )
+
+
+# Minutes on two cores. Every model of a comparison has these steps, widths and rates.
+LAPTOP = (
+    _preset("selective-copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
+    _preset("selective-copying", preset="laptop-256", total_steps=4_000, batch_size=32, test_lengths=(256, 512, 1_024)),
+    _preset("copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
+    _preset("induction-heads", total_steps=4_000, batch_size=16, test_lengths=(64, 256, 512, 1_024, 2_048, 4_096)),
+    _preset("mqar", total_steps=4_000, batch_size=32, test_lengths=(128, 256)),
+    _preset("adding", total_steps=2_000, batch_size=32, test_lengths=(500, 1_000, 2_000), pooling="last"),
+    _preset("listops", total_steps=5_000, batch_size=32, weight_decay=0.05),
+    _preset("pathfinder", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000),
+    _preset("text", total_steps=2_000, batch_size=16, weight_decay=0.05, pretraining_steps=1_000),
+    _preset("retrieval", total_steps=2_000, batch_size=8, weight_decay=0.05, pretraining_steps=1_000),
+    _preset("image", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000),
+    _preset("sequential-mnist", total_steps=3_000, batch_size=32),
+    _preset("sequential-cifar", total_steps=4_000, batch_size=32, weight_decay=0.05),
+    _preset("sequential-digits", total_steps=1_500, batch_size=32, validations=15, pretraining_steps=500),
+)
+
+# The published sizes: docs/sequences.md says what of them is published and what is ours. They want a GPU.
+_LRA: dict[str, Any] = {
+    "preset": "paper",
+    "weight_decay": 0.05,
+    "bidirectional": True,
+    "num_layers": 6,
+    "search_share": 0.1,
+}
+PAPER = (
+    _preset("selective-copying", preset="paper", total_steps=400_000, batch_size=64, search_share=0.05),
+    _preset("copying", preset="paper", total_steps=50_000, batch_size=64),
+    _preset(
+        "induction-heads",
+        preset="paper",
+        total_steps=204_800,
+        batch_size=8,
+        weight_decay=0.0,
+        search_share=0.05,
+        test_lengths=tuple(2**power for power in range(6, 21, 2)),
+    ),
+    _preset("mqar", preset="paper", total_steps=22_500, batch_size=256, d_model=128),
+    _preset("adding", preset="paper", total_steps=50_000, batch_size=32, pooling="last"),
+    _preset("listops", total_steps=120_000, batch_size=32, d_model=256, pretraining_steps=60_000, **_LRA),
+    _preset("text", total_steps=50_000, batch_size=16, d_model=256, pretraining_steps=25_000, **_LRA),
+    _preset("retrieval", total_steps=46_000, batch_size=64, d_model=256, pretraining_steps=23_000, **_LRA),
+    _preset("image", total_steps=180_000, batch_size=50, d_model=512, pretraining_steps=90_000, **_LRA),
+    _preset("pathfinder", total_steps=500_000, batch_size=64, d_model=256, pretraining_steps=100_000, **_LRA),
+    _preset("sequential-mnist", preset="paper", total_steps=120_000, batch_size=50, num_layers=4, d_model=128),
+    _preset("sequential-cifar", total_steps=180_000, batch_size=50, d_model=512, **_LRA),
+)
+
+PRESETS: dict[tuple[PresetName, str], TaskPreset] = {
+    (settings.run.preset, settings.run.task): settings for settings in LAPTOP + PAPER
+}
+
+
+def preset_for(task: str, preset: PresetName) -> TaskPreset:
+    """Returns a task's settings of a preset. Raises ValueError with the nearest names where there are none."""
+    if (preset, task) in PRESETS:
+        return PRESETS[preset, task]
+    presets = [kind for kind, name in PRESETS if name == task]
+    if presets:
+        raise ValueError(f"task {task} has no preset {preset!r}, only {', '.join(presets)}")
+    names = sorted({name for _, name in PRESETS})
+    close = difflib.get_close_matches(task, names, cutoff=0.4)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
+    raise ValueError(f"unknown task {task!r}: {hint}")

@@ -1,0 +1,123 @@
+"""Measures time and memory of sequence models against length, each in a process of its own."""
+
+import ctypes
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from .devices import keep_freed_memory, set_num_threads
+
+# Returns, for a length, what is to be measured: one forward and backward pass, or one step after so many.
+Workload = Callable[[int], Callable[[], object]]
+
+
+class Cost(NamedTuple):
+    """What one pass costs at a length."""
+
+    length: int
+    seconds: float  # the median of the repeats
+    peak_bytes: int  # memory at the worst moment of a pass, above what the process held before it
+
+
+class CostSettings(NamedTuple):
+    """How to measure."""
+
+    lengths: tuple[int, ...]  # in rising order
+    repeats: int = 5
+    seconds_limit: float = 10.0  # longer lengths are left out once a pass has taken so long
+    threads: int = 0
+    device: str = "cpu"
+
+
+def costs_in_a_fresh_process(build: Callable[[str], Workload], settings: CostSettings) -> list[Cost]:
+    """Returns the costs at every length, measured where nothing else has taken memory before.
+
+    `build` makes the workload on a device, there; it must be picklable: a function of a module, or a partial of one.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure_costs, build, settings).result()
+
+
+def measure_costs(build: Callable[[str], Workload], settings: CostSettings) -> list[Cost]:
+    """Returns the costs at every length, until one takes longer than the limit."""
+    set_num_threads(settings.threads)
+    torch.manual_seed(0)
+    workload = build(settings.device)
+    device = torch.device(settings.device)
+    workload(settings.lengths[0])()  # what is compiled or cached at first is not the cost of a pass
+    peaks = _peak_memory(workload, settings, device)
+    keep_freed_memory()  # timed as training runs
+    return [
+        Cost(length, _seconds(workload(length), settings, device), peak)
+        for length, peak in zip(settings.lengths, peaks, strict=False)
+    ]
+
+
+def _peak_memory(workload: Workload, settings: CostSettings, device: torch.device) -> list[int]:
+    """Returns the peaks of all lengths up to the first that takes longer than the limit, itself included."""
+    _return_freed_memory()
+    peaks = []
+    for length in settings.lengths:
+        run = workload(length)
+        started = time.perf_counter()
+        before = _reset_peak(device)
+        run()
+        peaks.append(max(_peak(device) - before, 0))
+        del run
+        if time.perf_counter() - started > settings.seconds_limit:
+            break
+    return peaks
+
+
+def _seconds(run: Callable[[], object], settings: CostSettings, device: torch.device) -> float:
+    timings: list[float] = []
+    # One pass that alone exceeds the limit is measured once.
+    while len(timings) < settings.repeats and (not timings or sum(timings) < settings.seconds_limit):
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        timings.append(time.perf_counter() - started)
+    return statistics.median(timings)
+
+
+def _return_freed_memory() -> None:
+    """Lets the C library hand every freed block back at once, so that resident memory is what is in use."""
+    if sys.platform.startswith("linux"):
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(-3, 64 * 2**10)  # M_MMAP_THRESHOLD of malloc.h
+
+
+def _reset_peak(device: torch.device) -> int:
+    """Forgets the peak so far and returns the bytes in use now."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    if not Path("/proc/self/clear_refs").exists():
+        raise OSError("memory on a CPU is measured on Linux only: it is read from /proc/self")
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of the resident set
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak(device: torch.device) -> int:
+    """Returns the bytes in use at the worst moment since the peak was forgotten."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def rising(lengths: Sequence[int]) -> tuple[int, ...]:
+    """Returns the lengths once each, in rising order; raises ValueError for one below 1."""
+    if not lengths or min(lengths) < 1:
+        raise ValueError(f"lengths must be at least 1, and one at least is needed, got {tuple(lengths)}")
+    return tuple(sorted(set(lengths)))

@@ -1,0 +1,59 @@
+"""What a finished run of a sequence model has found, as a file."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RESULT_FILE_NAME = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceResult:
+    """The figures of one run; its metrics are those of `SequenceTraining.evaluate`: loss, and accuracies if any."""
+
+    task: str
+    model: str  # the run's label
+    seed: int
+    learning_rate: float
+    steps: int
+    tokens: int
+    seconds: float  # wall time of all sittings, validations included
+    parameters: int
+    state_size: int  # numbers kept per row after a row of the task
+    best_step: int
+    validation: dict[str, float]  # at the best step
+    test: dict[str, float]  # with the weights of the best step
+    lengths: dict[str, dict[str, float]]  # the same at lengths beyond training
+    state_sizes: dict[str, int]  # numbers kept per row after rows of these lengths
+    curve: list[dict[str, float]]  # every validation, with its step, tokens and seconds
+    backend: str  # with the reason for it
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: accuracy, or for a regression the mean squared error, which is its loss."""
+        return "accuracy" if "accuracy" in self.test else "loss"
+
+    @property
+    def validation_rank(self) -> tuple[float, float]:
+        """Something that is larger the better the run validated: by its metric, then by its loss."""
+        loss = self.validation["loss"]
+        return (self.validation.get("accuracy", -loss), -loss)
+
+    def write(self, folder: Path) -> None:
+        """Writes result.json into the run's folder, as a whole or not at all."""
+        write_json(folder / RESULT_FILE_NAME, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "SequenceResult | None":
+        """Returns the result in a run's folder, None where the run is not finished."""
+        file = folder / RESULT_FILE_NAME
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file as a whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,204 @@
+"""One run of a sequence model and everything it writes: curves, checkpoints, and the result at its end."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from seqmodels.training import Metrics, NonFiniteLossError, train
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config_file import config_to_json
+from .interruption import Interruption
+from .progress import Progress
+from .run_directory import RunDirectory
+from .sequence_assembly import SequenceParts, build_parts, describe_backend, state_size
+from .sequence_config import SequenceRunConfig
+from .sequence_result import SequenceResult
+from .tensorboard import TensorBoardWriter, flatten_config
+
+
+class SequenceRun:
+    """A run that can be stopped at every step of its training loop and gone on with from its directory."""
+
+    def __init__(
+        self, config: SequenceRunConfig, directory: RunDirectory, fabric: Fabric, *, resumes: bool = False
+    ) -> None:
+        """Builds everything, and continues from the checkpoint when the run resumes and has one."""
+        self._started = time.monotonic()
+        self.config = config
+        self.directory = directory
+        self.fabric = fabric
+        self.parts: SequenceParts = build_parts(config, fabric)
+        self.curve: list[dict[str, float]] = []
+        # A run killed before its first checkpoint begins again.
+        if resumes and directory.checkpoint.exists():
+            self._load(load_checkpoint(directory.checkpoint))
+        self._saved_at = self.steps
+        self.board = self.tokens_board = None
+        if fabric.is_global_zero:
+            self.board = TensorBoardWriter(directory.path, resume_step=self.steps if resumes else None)
+            # A folder of its own: there the axis counts tokens, and what a resume removes does as well.
+            tokens = self.tokens if resumes else None
+            self.tokens_board = TensorBoardWriter(directory.path / "against_tokens", resume_step=tokens)
+
+    @property
+    def steps(self) -> int:
+        """Updates so far, those of pretraining included."""
+        return sum(training.steps for training in self.parts.trainings)
+
+    @property
+    def tokens(self) -> int:
+        """Positions learned from so far, those of pretraining included."""
+        return sum(training.tokens for training in self.parts.trainings)
+
+    @property
+    def total_steps(self) -> int:
+        """Updates in all, unless the run stops early."""
+        return sum(training.config.total_steps for training in self.parts.trainings)
+
+    def seconds(self) -> float:
+        """Returns the wall time spent on this run, earlier sittings included."""
+        return time.monotonic() - self._started
+
+    def _load(self, saved: Mapping[str, Any]) -> None:
+        for training, state in zip(self.parts.trainings, saved["trainings"], strict=True):
+            training.load_state_dict(state)
+        self.curve = saved["curve"]
+        self._started -= saved["seconds"]
+        torch.set_rng_state(saved["generator"])  # dropout draws from it
+        if "cuda_generator" in saved and self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_generator"], self.fabric.device)
+
+    def save(self) -> None:
+        """Writes the checkpoint, and before it every curve up to its step."""
+        self._saved_at = self.steps
+        if self.board is None or self.tokens_board is None:
+            return
+        self.board.flush()
+        self.tokens_board.flush()
+        state = {
+            "trainings": [training.state_dict() for training in self.parts.trainings],
+            "curve": self.curve,
+            "seconds": self.seconds(),
+            "generator": torch.get_rng_state(),
+        }
+        if self.fabric.device.type == "cuda":
+            state["cuda_generator"] = torch.cuda.get_rng_state(self.fabric.device)
+        save_checkpoint(self.directory.checkpoint, state)
+
+    def metrics(self) -> Iterator[Metrics]:
+        """Trains, pretraining first where it is asked for, and yields metrics where the run may be saved."""
+        for training in self.parts.trainings:
+            if training.finished:
+                continue
+            for metrics in train(training):
+                yield metrics if training is self.parts.training else as_pretraining(metrics)
+
+    def log(self, metrics: Metrics) -> None:
+        """Adds metrics to the curves, against steps and against tokens."""
+        if "validation/loss" in metrics:
+            point = {tag.removeprefix("validation/"): value for tag, value in metrics.items() if "validation/" in tag}
+            self.curve.append({"step": self.steps, "tokens": self.tokens, "seconds": self.seconds()} | point)
+        if self.board is None or self.tokens_board is None:
+            return
+        self.board.scalars(metrics, step=self.steps)
+        names = ("learning/loss", "learning/accuracy", "validation/loss", "validation/accuracy")
+        against_tokens = {f"tokens/{name.replace('/', '_')}": metrics[name] for name in names if name in metrics}
+        self.tokens_board.scalars(against_tokens, step=self.tokens)
+
+    def save_is_due(self) -> bool:
+        """Returns whether a multiple of `checkpoint_every_steps` has gone by since the last save."""
+        every = self.config.checkpoint_every_steps
+        return self.steps // every > self._saved_at // every
+
+    def finish(self) -> SequenceResult:
+        """Tests the weights of the best validation, also at other lengths, and writes result and last checkpoint."""
+        self.save()
+        seconds = self.seconds()
+        training = self.parts.training
+        training.restore_best()
+        lengths = {
+            str(task.spec.max_length): training.evaluate("test", task=task, max_batches=self.config.test_length_batches)
+            for task in self.parts.test_tasks
+        }
+        result = SequenceResult(
+            task=self.config.task,
+            model=self.config.label,
+            seed=self.config.seed,
+            learning_rate=training.config.optimizer.learning_rate,
+            steps=self.steps,
+            tokens=self.tokens,
+            seconds=seconds,
+            parameters=sum(parameter.numel() for parameter in training.model.parameters()),
+            state_size=state_size(training.model, training.task.spec.max_length),
+            best_step=training.best_step,
+            validation=_best_point(self.curve, training.best_step + self.steps - training.steps),
+            test=training.evaluate("test"),
+            lengths=lengths,
+            state_sizes={length: state_size(training.model, int(length)) for length in lengths},
+            curve=self.curve,
+            backend=describe_backend(training.model),
+        )
+        if self.fabric.is_global_zero:
+            self._write(result)
+        return result
+
+    def _write(self, result: SequenceResult) -> None:
+        assert self.board is not None
+        assert self.tokens_board is not None
+        finals = {f"final/{name}": value for name, value in result.test.items()}
+        finals |= {"final/parameters": result.parameters, "final/state_size": result.state_size}
+        self.board.text("model/backend", result.backend, step=self.steps)
+        self.board.hyper_parameters(
+            flatten_config(config_to_json(self.config)) | {"label": result.model}, results=finals, step=self.steps
+        )
+        with TensorBoardWriter(self.directory.path / "against_length", resume_step=-1) as board:
+            for length, metrics in result.lengths.items():
+                board.scalars({f"length/{name}": value for name, value in metrics.items()}, step=int(length))
+        self.board.close()
+        self.tokens_board.close()
+        result.write(self.directory.path)
+
+
+def as_pretraining(metrics: Metrics) -> Metrics:
+    """Returns the metrics under the names of pretraining: its loss is not the task's."""
+    return {
+        tag if tag.startswith("time/") else f"pretraining/{tag.replace('/', '_')}": value
+        for tag, value in metrics.items()
+    }
+
+
+def _best_point(curve: list[dict[str, float]], step: int) -> dict[str, float]:
+    """Returns the validation at a step, without its place on the axes."""
+    point = next(point for point in curve if point["step"] == step)
+    return {name: value for name, value in point.items() if name not in ("step", "tokens", "seconds")}
+
+
+def train_to_the_end(run: SequenceRun) -> SequenceResult | None:
+    """Trains, logs and saves until the end; returns None when Ctrl-C or SIGTERM stopped it, saved, before that."""
+    with Interruption() as interruption, Progress(run.total_steps, first_step=run.steps) as progress:
+        try:
+            for metrics in run.metrics():
+                run.log(metrics)
+                progress.update(run.steps, loss=metrics.get("learning/loss"), accuracy=metrics.get("learning/accuracy"))
+                if _any_process_is_asked_to_stop(interruption, run.fabric):
+                    run.save()
+                    return None
+                if run.save_is_due():
+                    run.save()
+        except NonFiniteLossError as error:
+            raise ValueError(
+                f"{error}; the last good checkpoint stays in {run.directory.path}: try a smaller --learning-rate"
+            ) from error
+    return run.finish()
+
+
+def _any_process_is_asked_to_stop(interruption: Interruption, fabric: Fabric) -> bool:
+    """Returns the same answer on every process: one that left alone would leave the others waiting for it."""
+    if fabric.world_size == 1:
+        return interruption.requested
+    requested = torch.tensor(float(interruption.requested), device=fabric.device)
+    return bool(fabric.all_reduce(requested, reduce_op="sum"))
