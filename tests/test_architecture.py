@@ -19,7 +19,10 @@ ALLOWED_IMPORTS = {
     "seqmodels": {"jaxtyping", "numpy", "torch"},
 }
 # And what single modules may import in addition.
-ALLOWED_IN_MODULE = {"agents/stable_baselines3_bridge.py": {"stable_baselines3"}}
+ALLOWED_IN_MODULE = {
+    "agents/stable_baselines3_bridge.py": {"stable_baselines3"},
+    "seqmodels/training.py": {"lightning_fabric"},
+}
 
 MEANINGLESS_NAMES = {"base", "common", "core", "helper", "helpers", "misc", "util", "utils"}
 
