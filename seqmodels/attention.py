@@ -1,6 +1,6 @@
 """Causal multi-head attention (Vaswani et al. 2017), with positions as parts, a carried key-value cache and a window.
 
-B is the batch, L the chunk, M the cached columns and the chunk together, H the heads, E the size of a head, W the window.
+B is the batch, L the chunk, M the cached columns and the chunk's, H the heads, E the size of a head, W the window.
 """
 
 import torch

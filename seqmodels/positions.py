@@ -43,7 +43,7 @@ def _angles(position: Tensor, size: int) -> Tensor:
 
 
 def sinusoids(position: Int64[Tensor, "*shape"], size: int, dtype: torch.dtype) -> Float[Tensor, "*shape size"]:
-    """Returns sin(position / 10000^(2i / size)) at the even places and the cosine at the odd ones (Vaswani et al. 2017)."""
+    """Returns sin(position / 10000^(2i / size)) at place 2i and the cosine at 2i + 1 (Vaswani et al. 2017)."""
     angles = _angles(position, size)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :size].to(dtype)
 

@@ -1,5 +1,6 @@
 """Runs every mixer of the table through the contract of `SequenceModel`: a new line there is tested here."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_rows_are_reset_at_their_own_places_with_a_state_carried_in(name):
         for row in range(B):
             carried = select_rows(state, torch.tensor([row]))
             edges = [0, *[place for place in resets[row].nonzero().flatten().tolist() if place], L]
-            for begin, end in zip(edges, edges[1:], strict=False):
+            for begin, end in pairwise(edges):
                 start = None if resets[row, begin] else carried
                 alone, carried = mixer(x[row : row + 1, begin:end], state=start)
                 assert_equal(together[row : row + 1, begin:end], alone)
