@@ -45,10 +45,15 @@ class CompareSequenceModels:
     preset: PresetName = "laptop"
     learning_rates: tuple[float, ...] = LEARNING_RATES  # tried with every model, on the first seed
     total_steps: int = 0  # of every run; 0: the preset's
+    d_model: int = 0  # width of every model; 0: the preset's
     search_steps: int = 0  # of the runs that try the rates; 0: the preset's share of all steps
     d_states: tuple[int, ...] = ()  # sizes of the state: each makes a model of its own, where a mixer has such
     test_lengths: tuple[int, ...] = ()  # lengths to test at; none given: the preset's
-    cost_lengths: tuple[int, ...] = (64, 256, 1_024)  # at which time and memory of a pass are measured
+    cost_lengths: tuple[int, ...] = (
+        64,
+        256,
+        1_024,
+    )  # where time and memory of a pass are measured; none given: nowhere
     cost_batch_size: int = 8
     data: Path | None = None  # folder with the files of a task that has files
     device: DeviceName = "auto"
@@ -59,7 +64,8 @@ class CompareSequenceModels:
         for name in ("models", "seeds", "learning_rates"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")
-        rising(self.cost_lengths)
+        if self.cost_lengths:
+            rising(self.cost_lengths)
 
     @property
     def folder(self) -> Path:
@@ -131,6 +137,8 @@ class Comparison:
 
     def costs(self) -> dict[str, list[Cost]]:
         """Returns time and memory of a forward and backward pass of each model against length, measured or found."""
+        if not self.config.cost_lengths:
+            return {}
         settings = CostSettings(rising(self.config.cost_lengths), threads=self.config.threads, device=self.device.type)
         costs = {}
         for model in self.models:
@@ -152,11 +160,12 @@ class Comparison:
         sections = {
             f"{task.spec.name}, preset {self.config.preset}": results_table(results),
             "Settings": settings_table(self.chosen, self.searched),
-            f"Forward and backward, batch {self.config.cost_batch_size}": costs_table(costs),
         }
         plot_curves(folder / "curves.png", results)
         plot_sizes(folder / "sizes.png", results)
-        plot_costs(folder / "costs.png", costs)
+        if costs:
+            sections[f"Forward and backward, batch {self.config.cost_batch_size}"] = costs_table(costs)
+            plot_costs(folder / "costs.png", costs)
         if any(result.lengths for result in results):
             sections["Lengths beyond training"] = lengths_table(results)
             plot_lengths(folder / "lengths.png", results, trained_length=task.spec.max_length)
@@ -181,7 +190,8 @@ def planned_models(config: CompareSequenceModels, settings: TaskPreset) -> list[
     runs = []
     for name in config.models:
         mixer = name.removesuffix(PRETRAINED)
-        run = replace(settings.run, model=mixer, data=config.data)
+        architecture = replace(settings.run.architecture, d_model=config.d_model or settings.run.architecture.d_model)
+        run = replace(settings.run, model=mixer, data=config.data, architecture=architecture)
         if name.endswith(PRETRAINED):
             if not settings.pretraining_steps:
                 raise ValueError(f"the preset of {config.task} has no pretraining: {name} cannot be compared on it")

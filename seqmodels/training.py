@@ -112,7 +112,6 @@ class SequenceTraining:
             "best_weights": self._best_weights,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": {"last_epoch": self.schedule.last_epoch},
             "precision": self._precision.state_dict(),
         }
 
@@ -126,8 +125,7 @@ class SequenceTraining:
         self._best_weights = {name: tensor.to(self.fabric.device) for name, tensor in state["best_weights"].items()}
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.last_epoch = state["schedule"]["last_epoch"]
-        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        self.schedule.last_epoch = self.steps
         self._precision.load_state_dict(state["precision"])
 
     def batches(self) -> Iterator[Batch]:
@@ -148,8 +146,12 @@ class SequenceTraining:
         # Gradients are averaged over the processes, where each has the loss of its own examples only.
         fabric.backward(scores.loss * (fabric.world_size / answers))
         gradient_norm = fabric.clip_gradients(
-            self._module, self._stepper, max_norm=self.config.optimizer.max_gradient_norm
+            self._module,
+            self._stepper,
+            max_norm=self.config.optimizer.max_gradient_norm,
+            error_if_nonfinite=False,  # which would wait for the GPU at every step
         )
+        assert gradient_norm is not None
         if fabric.device.type == "cpu" and not torch.isfinite(gradient_norm):
             # On every process alike: an infinite loss of one is in the averaged gradient of all.
             raise NonFiniteLossError(
@@ -164,11 +166,11 @@ class SequenceTraining:
         interval.add(scores.detached(), gradient_norm.detach())
 
     def _advance_schedule(self) -> None:
-        if self._scales_loss and self.steps == 0:
-            # The first loss scale is too large on purpose: that no update came before this is no mistake.
-            with warnings.catch_warnings(action="ignore", category=UserWarning):
-                self.schedule.step()
-        else:
+        if not self._scales_loss:
+            self.schedule.step()
+            return
+        # The first loss scales are too large on purpose: that their updates were skipped is no mistake to warn of.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             self.schedule.step()
 
     def _share(self, batch: Batch) -> Batch:

@@ -171,11 +171,11 @@ def unexplained_methods(item: type) -> list[str]:
 
 
 def test_every_tensorboard_tag_is_explained():
-    tag = re.compile(r"(episode|evaluation|exploration|learning|replay|time)/[a-z0-9_]+")
+    tag = re.compile(r"(episode|evaluation|exploration|final|learning|length|replay|time|tokens|validation)/[a-z0-9_]+")
     explained = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md"))
     tags = {
         node.value
-        for folder in ("agents", "scripts")
+        for folder in ("agents", "scripts", "seqmodels")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and tag.fullmatch(node.value)

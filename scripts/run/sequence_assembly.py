@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -14,6 +14,7 @@ from seqmodels.bidirectional import Bidirectional, BidirectionalStack
 from seqmodels.decoder import Decoder
 from seqmodels.mixers import MIXERS, make_mixer
 from seqmodels.residual_stack import ResidualStack
+from seqmodels.scans import BackendChoice
 from seqmodels.sequence_classifier import PairClassifier, SequenceClassifier
 from seqmodels.sequence_model import SequenceModel
 from seqmodels.tasks import Task, TaskOfAnyLength, TaskSpec, make_task
@@ -113,10 +114,20 @@ def state_size(model: nn.Module, length: int) -> int:
     return sum(part.state_size(length) for part in [*stacks, *mixers])
 
 
+@runtime_checkable
+class ChoosesBackend(Protocol):
+    """A mixer whose scan has several backends."""
+
+    def backend_choice(self) -> BackendChoice:
+        """Returns the one it takes, and why."""
+        ...
+
+
 def describe_backend(model: nn.Module) -> str:
-    """Returns which scan the model's mixers compute with, and why."""
-    del model
-    return "PyTorch"
+    """Returns with which scan a model's mixers compute, and why."""
+    choices = [module.backend_choice() for module in model.modules() if isinstance(module, ChoosesBackend)]
+    described = {f"{choice.name}: {choice.reason}" for choice in choices}
+    return "; ".join(sorted(described)) or "PyTorch: this mixer has no other backend"
 
 
 @dataclass(frozen=True, kw_only=True)

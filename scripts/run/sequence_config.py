@@ -20,7 +20,7 @@ class ArchitectureConfig:
 
     d_model: int = 64
     num_layers: int = 2
-    # Hidden units over d_model of the layer after each mixer. auto: 4 (Vaswani et al. 2017), Mamba's blocks have none.
+    # Hidden units over d_model of the layer after each mixer. auto: 4 after attention (Vaswani et al. 2017), else none.
     feed_forward: Literal["auto", "none", "2", "4"] = "auto"
     dropout: float = 0.0
     bidirectional: bool = False  # a second mixer reads each row from its end; not for answers at every position
@@ -38,9 +38,9 @@ class ArchitectureConfig:
 
     def feed_forward_dim(self, mixer: str) -> int | None:
         """Returns the hidden units after each mixer, None for no such layer."""
-        if self.feed_forward == "none" or (self.feed_forward == "auto" and mixer in ("mamba", "mamba2")):
-            return None
-        return self.d_model * (4 if self.feed_forward == "auto" else int(self.feed_forward))
+        if self.feed_forward == "auto":
+            return 4 * self.d_model if mixer.startswith(("attention", "infini")) else None
+        return None if self.feed_forward == "none" else self.d_model * int(self.feed_forward)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,9 @@ LAPTOP = (
     _preset("mqar", total_steps=4_000, batch_size=32, test_lengths=(128, 256)),
     _preset("adding", total_steps=2_000, batch_size=32, test_lengths=(500, 1_000, 2_000), pooling="last"),
     _preset("listops", total_steps=5_000, batch_size=32, weight_decay=0.05),
-    _preset("pathfinder", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000),
+    _preset(
+        "pathfinder", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000, bidirectional=True
+    ),
     _preset("text", total_steps=2_000, batch_size=16, weight_decay=0.05, pretraining_steps=1_000),
     _preset("retrieval", total_steps=2_000, batch_size=8, weight_decay=0.05, pretraining_steps=1_000),
     _preset("image", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000),

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from scripts.run.config_file import config_from_json, config_to_json
+from scripts.run.sequence_config import PRESETS, ArchitectureConfig, SequenceRunConfig
+from seqmodels.mixers import MIXERS
+from seqmodels.tasks import TASKS
+
+PAGE = Path(__file__).parents[3] / "docs/sequences.md"
+
+
+def test_every_preset_is_of_a_task_that_exists():
+    assert {task for _, task in PRESETS} <= set(TASKS)
+    assert all(preset in TASKS[task] for preset, task in PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: "-".join(preset))
+def test_the_page_has_the_preset_as_it_is(preset):
+    run = PRESETS[preset].run
+    size = f"{run.architecture.d_model}, {run.architecture.num_layers}"
+    size += ", both directions" if run.architecture.bidirectional else ""
+    lengths = ", ".join(f"{length:,}" for length in run.test_lengths)
+    budget = f"{run.training.batch_size} | {run.training.total_steps:,}"
+    row = f"| {run.task} | `{run.preset}` | {size} | {budget} | {lengths} |"
+    assert row in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+def test_a_preset_comes_back_from_its_file():
+    for settings in PRESETS.values():
+        assert config_from_json(SequenceRunConfig, config_to_json(settings.run)) == settings.run
+
+
+def test_only_attention_has_a_feed_forward_layer_unless_asked():
+    widths = {name: ArchitectureConfig(d_model=7).feed_forward_dim(name) for name in MIXERS}
+    assert {name for name, width in widths.items() if width} == {
+        name for name in MIXERS if name[:4] in ("atte", "infi")
+    }
+    assert widths["attention-rotary"] == 28
+    assert ArchitectureConfig(d_model=7, feed_forward="2").feed_forward_dim("mamba") == 14
+    assert ArchitectureConfig(d_model=7, feed_forward="none").feed_forward_dim("attention-rotary") is None
+
+
+def test_a_label_tells_models_of_one_mixer_apart():
+    assert SequenceRunConfig(model="mamba").label == "mamba"
+    assert SequenceRunConfig(model="mamba", architecture=ArchitectureConfig(d_state=8)).label == "mamba-state8"
+    assert SequenceRunConfig(model="s4", pretraining_steps=5).label == "s4+pretrained"
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ArchitectureConfig(d_model=0), "d_model must be at least 1, got 0"),
+        (lambda: ArchitectureConfig(dropout=1.0), r"dropout must be within \[0, 1\), got 1.0"),
+        (lambda: SequenceRunConfig(checkpoint_every_steps=0), "checkpoint_every_steps must be at least 1, got 0"),
+        (lambda: SequenceRunConfig(pretraining_steps=-1), "pretraining_steps must be at least 0, got -1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()

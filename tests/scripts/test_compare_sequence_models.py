@@ -1,0 +1,163 @@
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from scripts import compare_sequence_models
+from scripts.compare_sequence_models import CompareSequenceModels, Comparison, planned_models, with_total_steps
+from scripts.run import sequence_run
+from scripts.run.sequence_config import preset_for
+from scripts.run.sequence_result import SequenceResult
+from scripts.run.tensorboard import read_scalars
+
+
+def comparison(path, **changes):
+    """Two small recurrent networks, two rates, two seeds: 4 searches and 4 cells."""
+    settings = {
+        "models": ("gru", "lstm"),
+        "seeds": (1, 2),
+        "learning_rates": (1e-3, 1e-2),
+        "total_steps": 5,
+        "d_model": 7,
+        "search_steps": 2,
+        "test_lengths": (11,),
+        "cost_lengths": (),
+        "device": "cpu",
+        "threads": 1,
+        "output": path,
+    }
+    return CompareSequenceModels(**{**settings, **changes})
+
+
+def results_of(path):
+    """Every cell's result, without what the clock says."""
+    found = {}
+    for file in sorted(path.glob("*/*/result.json")):
+        result = SequenceResult.read(file.parent)
+        curve = [{name: value for name, value in point.items() if name != "seconds"} for point in result.curve]
+        found[str(file.parent.relative_to(path))] = replace(result, seconds=0.0, curve=curve)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("comparison")
+    compare_sequence_models.main(comparison(path))
+    return path
+
+
+def test_every_rate_is_tried_on_one_seed_and_every_seed_trained_with_the_best_on_validation(finished):
+    results = results_of(finished)
+    for model in ("gru", "lstm"):
+        tried = [results[f"{model}/seed1-rate{rate}-steps2"] for rate in ("0.001", "0.01")]
+        best = max(tried, key=lambda result: result.validation_rank).learning_rate
+        for seed in (1, 2):
+            cell = results[f"{model}/seed{seed}-rate{best:g}-steps5"]
+            assert (cell.steps, cell.learning_rate, cell.seed) == (5, best, seed)
+            assert list(cell.lengths) == ["19"]
+    assert len(results) == 8
+
+
+def test_a_comparison_writes_tables_figures_and_pictures_and_tensorboard_runs(finished):
+    text = (finished / "comparison.md").read_text()
+    results = json.loads((finished / "comparison.json").read_text())["results"]
+    row = next(line for line in text.splitlines() if line.startswith("| lstm | ") and "minutes" not in line)
+    assert f"{results[2]['parameters']:,}" in row
+    assert f"{100 * results[2]['test']['accuracy']:.1f}, {100 * results[3]['test']['accuracy']:.1f}" in row
+    assert "L 19" in text
+    for name in ("curves", "sizes", "lengths"):
+        with Image.open(finished / f"{name}.png") as picture:
+            assert min(picture.size) > 300
+    for cell in results_of(finished):
+        assert "validation/accuracy" in read_scalars(finished / cell)
+
+
+def test_a_comparison_that_was_stopped_goes_on_and_trains_no_finished_cell_again(
+    finished, tmp_path, monkeypatch, capsys
+):
+    log = sequence_run.SequenceRun.log
+    logged = []
+
+    def log_and_interrupt(self, metrics):
+        log(self, metrics)
+        logged.append(self.directory.path)
+        if self.config.label == "lstm" and self.steps == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence_run.SequenceRun, "log", log_and_interrupt)
+        compare_sequence_models.main(comparison(tmp_path))
+    assert "give the same command again" in capsys.readouterr().err
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/result.json")}
+    assert 0 < len(done) < 8
+    compare_sequence_models.main(comparison(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert results_of(tmp_path) == results_of(finished)
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished):
+    with pytest.raises(ValueError, match=r"another configuration: test_lengths"):
+        compare_sequence_models.main(comparison(finished, test_lengths=(13,)))
+
+
+def test_a_search_on_the_whole_budget_is_that_seeds_cell_as_well(tmp_path):
+    compare_sequence_models.main(comparison(tmp_path, models=("gru",), seeds=(1,), search_steps=5))
+    assert len(results_of(tmp_path)) == 2
+
+
+def test_one_rate_needs_no_search(tmp_path):
+    compare_sequence_models.main(comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(2e-3,)))
+    assert list(results_of(tmp_path)) == ["gru/seed1-rate0.002-steps5"]
+
+
+def test_sizes_of_the_state_make_models_of_their_own_where_a_mixer_has_them(tmp_path):
+    config = comparison(tmp_path, models=("gru", "s4"), d_states=(4, 8))
+    labels = [model.label for model in planned_models(config, preset_for("mqar", "laptop"))]
+    assert labels == ["gru", "s4-state4", "s4-state8"]
+
+
+def test_all_models_of_a_comparison_share_everything_but_the_mixer(tmp_path):
+    models = Comparison(comparison(tmp_path, models=("attention-rotary", "s4", "mamba"))).models
+    assert len({str(replace(model, model="")) for model in models}) == 1
+
+
+def test_another_budget_keeps_the_shares_of_warm_up_and_validations():
+    run = preset_for("selective-copying", "laptop").run
+    half = with_total_steps(run, run.training.total_steps // 2)
+    assert half.training.optimizer.warmup_steps == run.training.optimizer.warmup_steps // 2
+    assert half.training.validate_every_steps == run.training.validate_every_steps // 2
+    assert with_total_steps(half, run.training.total_steps) == run
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": ()}, "models must name at least one"),
+        ({"cost_lengths": (0,)}, "lengths must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        comparison(tmp_path, **change)
+
+
+def test_unknown_names_are_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(ValueError, match="unknown mixer 'gruu': did you mean gru"):
+        Comparison(comparison(tmp_path, models=("gru", "gruu")))
+    with pytest.raises(ValueError, match="unknown task 'adder': did you mean adding"):
+        Comparison(comparison(tmp_path, task="adder"))
+
+
+@pytest.mark.slow
+def test_costs_are_measured_once_and_drawn(tmp_path):
+    config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e-3,), cost_lengths=(7, 13))
+    compare_sequence_models.main(config)
+    costs = json.loads((tmp_path / "comparison.json").read_text())["costs"]["gru"]
+    assert [cost["length"] for cost in costs] == [7, 13]
+    assert all(cost["seconds"] > 0 for cost in costs)
+    assert (tmp_path / "costs.png").exists()
+    compare_sequence_models.main(config)
+    assert json.loads((tmp_path / "comparison.json").read_text())["costs"]["gru"] == costs

@@ -1,0 +1,177 @@
+import json
+import os
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import train_sequence_model
+from scripts.run import sequence_run
+from scripts.run.checkpoint import load_checkpoint
+from scripts.run.run_directory import RunDirectory
+from scripts.run.sequence_config import ArchitectureConfig, preset_for
+from scripts.run.sequence_result import SequenceResult
+from scripts.run.tensorboard import read_scalars
+from scripts.train_sequence_model import TrainSequenceModel, starting_point
+from seqmodels.optimization import OptimizerConfig
+from seqmodels.training import SequenceTrainingConfig
+
+ROOT = Path(__file__).parents[2]
+
+TINY = replace(
+    preset_for("selective-copying", "laptop").run,
+    model="gru",
+    checkpoint_every_steps=4,
+    test_lengths=(13, 71),
+    test_length_batches=2,
+    architecture=ArchitectureConfig(d_model=7, num_layers=2, dropout=0.2, feed_forward="2"),
+    training=SequenceTrainingConfig(
+        total_steps=11,
+        batch_size=3,
+        log_every_steps=2,
+        validate_every_steps=5,
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=3),
+    ),
+)
+
+
+def run(config, path):
+    train_sequence_model.main(TrainSequenceModel(run=config, run_directory=path, device="cpu", threads=1))
+    return load_checkpoint(path / "checkpoint.pt")
+
+
+def resume(config, path):
+    train_sequence_model.main(TrainSequenceModel(run=config, resume=path, device="cpu", threads=1))
+    return load_checkpoint(path / "checkpoint.pt")
+
+
+def curves(path):
+    """All scalars but those of the clock."""
+    found = {}
+    for folder in (path, path / "against_tokens", path / "against_length"):
+        scalars = read_scalars(folder)
+        found |= {tag: points for tag, points in scalars.items() if not tag.startswith("time/")}
+    return found
+
+
+def without_clock(result):
+    curve = [{name: value for name, value in point.items() if name != "seconds"} for point in result.curve]
+    return replace(result, seconds=0.0, curve=curve)
+
+
+def interrupt_after(monkeypatch, steps):
+    """Sends Ctrl-C to this process once the run has logged these many steps."""
+    update = sequence_run.Progress.update
+
+    def update_and_interrupt(self, step, **figures):
+        update(self, step, **figures)
+        if step >= steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(sequence_run.Progress, "update", update_and_interrupt)
+
+
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(tmp_path, monkeypatch, capsys):
+    whole = run(TINY, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 6)
+        stopped = run(TINY, tmp_path / "stopped")
+    assert stopped["trainings"][0]["steps"] == 6
+    assert SequenceResult.read(tmp_path / "stopped") is None
+    assert f"--resume {tmp_path / 'stopped'}" in capsys.readouterr().err
+    resumed = resume(TINY, tmp_path / "stopped")
+    # Dropout is on: its generator has to come back as well.
+    torch.testing.assert_close(resumed["trainings"], whole["trainings"], rtol=0, atol=0)
+    assert curves(tmp_path / "stopped") == curves(tmp_path / "whole")
+    first, second = (SequenceResult.read(tmp_path / name) for name in ("whole", "stopped"))
+    assert without_clock(first) == without_clock(second)
+
+
+def test_a_run_leaves_everything_that_its_page_promises(tmp_path, capsys):
+    run(TINY, tmp_path / "run")
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert written >= {"config.json", "command.txt", "versions.json", "checkpoint.pt", "result.json"}
+    assert capsys.readouterr().out.strip() == str(tmp_path / "run")
+    found = curves(tmp_path / "run")
+    assert [step for step, _ in found["validation/accuracy"]] == [5, 10, 11]
+    assert [tokens for tokens, _ in found["tokens/validation_accuracy"]] == [5 * 3 * 72, 10 * 3 * 72, 11 * 3 * 72]
+    assert [length for length, _ in found["length/accuracy"]] == [13 + 8, 71 + 8]
+    assert len(found["final/accuracy"]) == 1
+
+
+def test_every_tag_that_a_run_writes_is_explained(tmp_path):
+    run(replace(TINY, model="s4"), tmp_path / "run")
+    explained = set(re.findall(r"`([a-z_/]+)`", (ROOT / "docs/sequences.md").read_text()))
+    tags = set(read_scalars(tmp_path / "run")) | set(curves(tmp_path / "run"))
+    assert tags - explained == set()
+
+
+def test_the_result_names_what_the_model_is_and_what_it_reached(tmp_path):
+    run(TINY, tmp_path / "run")
+    result = SequenceResult.read(tmp_path / "run")
+    assert result.model == "gru"
+    assert result.tokens == 11 * 3 * 72
+    assert result.state_size == 2 * 7  # two layers of a recurrent network
+    assert result.lengths.keys() == {"21", "79"}
+    assert result.best_step in {point["step"] for point in result.curve}
+    assert result.validation["accuracy"] == max(point["accuracy"] for point in result.curve)
+    parameters = load_checkpoint(tmp_path / "run/checkpoint.pt")["trainings"][0]["model"].values()
+    assert result.parameters == sum(tensor.numel() for tensor in parameters)
+
+
+def test_a_finished_run_that_is_resumed_gives_its_result_again(tmp_path):
+    run(TINY, tmp_path / "run")
+    before = SequenceResult.read(tmp_path / "run")
+    resume(TINY, tmp_path / "run")
+    assert without_clock(SequenceResult.read(tmp_path / "run")) == without_clock(before)
+
+
+def test_a_run_is_not_resumed_with_other_settings(tmp_path):
+    run(TINY, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another configuration: seed \(0 then, 1 now\)"):
+        resume(replace(TINY, seed=1), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
+    optimizer = OptimizerConfig(learning_rate=1e30, warmup_steps=0, max_gradient_norm=1e30)
+    config = replace(TINY, training=replace(TINY.training, optimizer=optimizer))
+    with pytest.raises(ValueError, match=r"the gradient's norm is (nan|inf).*try a smaller --learning-rate"):
+        run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "manba"}, "unknown mixer 'manba': did you mean mamba"),
+        ({"architecture": replace(TINY.architecture, d_state=5)}, "gru has no d_state"),
+        ({"architecture": replace(TINY.architecture, bidirectional=True)}, "asks for an answer at every position"),
+        ({"task": "sequential-digits", "test_lengths": (100,)}, "has one length only"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_a_sentence(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(replace(TINY, **change), tmp_path / "run")
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="unknown task 'inductionheads': did you mean induction-heads"):
+        preset_for("inductionheads", "laptop")
+    with pytest.raises(ValueError, match="task adding has no preset 'huge', only laptop, paper"):
+        preset_for("adding", "huge")
+
+
+def test_task_and_preset_set_all_flags_and_a_resumed_run_keeps_its_own(tmp_path):
+    assert starting_point([]).run == preset_for("selective-copying", "laptop").run
+    assert starting_point(["--task", "adding", "--preset", "paper"]).run == preset_for("adding", "paper").run
+    RunDirectory.create(tmp_path / "run", config=TINY, label="tiny")
+    assert starting_point(["--resume", str(tmp_path / "run"), "--device", "cpu"]).run == TINY
+
+
+def test_half_precision_is_computed_in_and_named_in_the_settings(tmp_path):
+    for precision in ("bfloat16", "float16"):
+        state = run(replace(TINY, precision=precision), tmp_path / precision)
+        assert ("scale" in state["trainings"][0]["precision"]) == (precision == "float16")
+        assert json.loads((tmp_path / precision / "config.json").read_text())["precision"] == precision
