@@ -62,11 +62,6 @@ def read_shard(path: Path) -> ShardContents:
     return _join(path, len(written), header, references, blocks, ends_after)
 
 
-def read_header(path: Path) -> ShardHeader:
-    """Returns what a shard says of itself. Raises ValueError if it is no shard, or none that can be read."""
-    return _read_beginning(path, memoryview(path.read_bytes()))[0]
-
-
 def _read_beginning(path: Path, written: memoryview) -> tuple[ShardHeader, bytes]:
     """Returns the header and the reference frames."""
     if bytes(written[: len(MAGIC)]) != MAGIC:
