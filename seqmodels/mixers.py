@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .attention import Attention, head_size
 from .gru import GRU
 from .lstm import LSTM
 from .positions import AlibiBias, LearnedPositions, RotaryPositions, SinusoidalPositions, TransformerXLBias
+from .s4 import S4
+from .s4d import S4D, s4d_inv, s4d_legs, s4d_lin, s4d_real
 from .sequence_model import SequenceModel
 
 
@@ -49,6 +52,11 @@ MIXERS: dict[str, Callable[..., SequenceModel[Any]]] = {
     "attention-alibi": _alibi,
     "attention-nope": _without_positions,
     "attention-window": _window,
+    "s4": S4,
+    "s4d-legs": partial(S4D, initialization=s4d_legs),
+    "s4d-lin": partial(S4D, initialization=s4d_lin),
+    "s4d-inv": partial(S4D, initialization=s4d_inv),
+    "s4d-real": partial(S4D, initialization=s4d_real),
     "gru": GRU,
     "lstm": LSTM,
 }

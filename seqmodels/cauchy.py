@@ -1,0 +1,149 @@
+"""Sums over conjugate pairs of poles at many points, which never hold one number per pole and point at once.
+
+Glossary: D channels, R sums per channel, n pole pairs, K points.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Complex128, Float64
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# One number per pole and point is held for this many at once: 2 MiB in complex128, what a core's cache holds.
+_BLOCK = 2**17
+
+
+class Points(NamedTuple):
+    """Where the sums are taken: the quotient x / y, kept as two numbers so that y may be 0."""
+
+    x: Complex128[Tensor, " k"]
+    y: Complex128[Tensor, " k"]
+
+
+def cauchy_sums(
+    weights: Complex128[Tensor, "d r n"], poles: Complex128[Tensor, "d n"], points: Points
+) -> Complex128[Tensor, "d r k"]:
+    """Returns sum over n of w / (x - a y) + conj(w) / (x - conj(a) y).
+
+    Both halves of a pair share one denominator with real coefficients, x^2 - 2 Re(a) x y + |a|^2 y^2: half the
+    divisions, and matrix products of real numbers. In float64 what cancels in it near a pole does not matter.
+    Neither the forward nor the backward pass keeps the (D, n, K) inverses; the backward pass computes them again.
+    """
+    conjugate = weights * poles.conj()[:, None]
+    numerator = torch.cat([2.0 * weights.real, -2.0 * conjugate.real], dim=1)  # (D, 2R, n)
+    denominator = torch.stack([-2.0 * poles.real, poles.real.square() + poles.imag.square()], dim=-1)  # (D, n, 2)
+    sums: Tensor = _PairSums.apply(numerator, denominator, points.x, points.y)
+    return sums
+
+
+def transposed_cauchy_sums(
+    flows: Complex128[Tensor, "d r k"], poles: Complex128[Tensor, "d n"], points: Points
+) -> Complex128[Tensor, "d r n"]:
+    """Returns sum over k of f / (x - a y) + conj(f) / (conj(x) - a conj(y)): from points back to poles."""
+    denominator = torch.stack([-2.0 * poles.real, poles.real.square() + poles.imag.square()], dim=-1)  # (D, n, 2)
+    by_x, by_y = _PointSums.apply(flows, denominator, points.x, points.y).chunk(2, dim=1)
+    return 2.0 * (by_x - poles.conj()[:, None] * by_y)
+
+
+def _real(z: Complex128[Tensor, "*lead k"]) -> Float64[Tensor, "*lead k2"]:
+    """Returns real and imaginary parts side by side, so that a product with real numbers is one real product."""
+    return torch.view_as_real(z).flatten(-2)
+
+
+def _complex(z: Float64[Tensor, "*lead k2"]) -> Complex128[Tensor, "*lead k"]:
+    return torch.view_as_complex(z.unflatten(-1, (-1, 2)))
+
+
+def _inverses(
+    denominator: Float64[Tensor, "g n 2"], x: Complex128[Tensor, " k"], y: Complex128[Tensor, " k"]
+) -> Complex128[Tensor, "g n k"]:
+    terms = _real(torch.stack([x * y, y * y]))  # (2, 2K)
+    return _complex(torch.matmul(denominator, terms).add_(_real(x * x))).reciprocal_()
+
+
+class _PairSums(torch.autograd.Function):
+    """sum over n of (w_x x + w_y y) / (x^2 + c_1 x y + c_2 y^2), some channels at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        numerator: Float64[Tensor, "d r2 n"],
+        denominator: Float64[Tensor, "d n 2"],
+        x: Complex128[Tensor, " k"],
+        y: Complex128[Tensor, " k"],
+    ) -> Complex128[Tensor, "d r k"]:
+        ctx.save_for_backward(numerator, denominator, x, y)
+        group = _group_size(denominator, x)
+        sums = []
+        for some, quadratic in zip(numerator.split(group), denominator.split(group), strict=True):
+            by_x, by_y = _complex(torch.bmm(some, _real(_inverses(quadratic, x, y)))).chunk(2, dim=1)
+            sums.append(by_x * x + by_y * y)
+        return torch.cat(sums)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Complex128[Tensor, "d r k"]) -> tuple[Tensor | None, ...]:
+        numerator, denominator, x, y = ctx.saved_tensors
+        group = _group_size(denominator, x)
+        to_numerator, to_denominator = [], []
+        pieces = zip(numerator.split(group), denominator.split(group), gradient.split(group), strict=True)
+        for some, quadratic, flow in pieces:
+            inverse = _inverses(quadratic, x, y)
+            flow = torch.cat([flow * x.conj(), flow * y.conj()], dim=1)  # (G, 2R, K)
+            to_numerator.append(torch.bmm(_real(flow), _real(inverse).mT))
+            reached = _complex(torch.bmm(some.mT, _real(flow.conj().resolve_conj())))  # (G, n, K)
+            to_denominator.append(_through_inverses(reached, inverse, x, y))
+        return torch.cat(to_numerator), torch.cat(to_denominator), None, None
+
+
+class _PointSums(torch.autograd.Function):
+    """Re of sum over k of f x / q and of f y / q, with q = x^2 + c_1 x y + c_2 y^2, some channels at a time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        flows: Complex128[Tensor, "d r k"],
+        denominator: Float64[Tensor, "d n 2"],
+        x: Complex128[Tensor, " k"],
+        y: Complex128[Tensor, " k"],
+    ) -> Float64[Tensor, "d r2 n"]:
+        ctx.save_for_backward(flows, denominator, x, y)
+        group = _group_size(denominator, x)
+        sums = []
+        for some, quadratic in zip(flows.split(group), denominator.split(group), strict=True):
+            both = torch.cat([some * x, some * y], dim=1).conj().resolve_conj()  # (G, 2R, K)
+            sums.append(torch.bmm(_real(both), _real(_inverses(quadratic, x, y)).mT))
+        return torch.cat(sums)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Float64[Tensor, "d r2 n"]) -> tuple[Tensor | None, ...]:
+        flows, denominator, x, y = ctx.saved_tensors
+        group = _group_size(denominator, x)
+        to_flows, to_denominator = [], []
+        pieces = zip(flows.split(group), denominator.split(group), gradient.split(group), strict=True)
+        for some, quadratic, slope in pieces:
+            inverse = _inverses(quadratic, x, y)
+            by_x, by_y = _complex(torch.bmm(slope, _real(inverse.conj().resolve_conj()))).chunk(2, dim=1)
+            to_flows.append(by_x * x.conj() + by_y * y.conj())
+            both = torch.cat([some * x, some * y], dim=1)  # (G, 2R, K)
+            reached = _complex(torch.bmm(slope.mT, _real(both)))  # (G, n, K)
+            to_denominator.append(_through_inverses(reached, inverse, x, y))
+        return torch.cat(to_flows), torch.cat(to_denominator), None, None
+
+
+def _group_size(denominator: Float64[Tensor, "d n 2"], x: Complex128[Tensor, " k"]) -> int:
+    return max(1, _BLOCK // (denominator.shape[1] * x.shape[0]))
+
+
+def _through_inverses(
+    reached: Complex128[Tensor, "g n k"],
+    inverse: Complex128[Tensor, "g n k"],
+    x: Complex128[Tensor, " k"],
+    y: Complex128[Tensor, " k"],
+) -> Float64[Tensor, "g n 2"]:
+    """Returns the gradient of the coefficients of q, for Re(sum of reached * d(1 / q)); overwrites `reached`."""
+    # d(1/q) = -(x y dc_1 + y^2 dc_2) / q^2
+    terms = _real(torch.stack([x * y, y * y]).conj().resolve_conj())  # (2, 2K)
+    return -(_real(reached.mul_(inverse).mul_(inverse)) @ terms.T)
