@@ -6,7 +6,7 @@ state can be saved: a run resumed from it gives the numbers of a run that never 
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -45,8 +45,8 @@ class VectorEnvironment(Protocol):
         """Returns what `load_state_dict` needs to continue every episode exactly."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any:
-        """Restores every environment to the state that was saved."""
+    def load_state_dict(self, state: dict[str, Any], *, on_step: Callable[[int], None] | None = None) -> Any:
+        """Restores every environment to the state that was saved; calls `on_step(steps taken)` as it plays again."""
         ...
 
 
@@ -130,8 +130,8 @@ class Training:
         }
         return state | ({"replay": self.replay.state_dict()} if with_replay else {})
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where `state_dict` was taken."""
+    def load_state_dict(self, state: dict[str, Any], *, on_step: Callable[[int], None] | None = None) -> None:
+        """Continues where `state_dict` was taken; `on_step` as in `VectorEnvironment.load_state_dict`."""
         self.steps = state["steps"]
         self._samples_owed = state["samples_owed"]
         self._generator.bit_generator.state = state["generator"]
@@ -142,7 +142,7 @@ class Training:
         self._stacker.stacks[:] = state["stacks"].numpy()
         self._frames = state["frames"].numpy().copy()
         self.agent.load_state_dict(state["agent"])
-        self.environment.load_state_dict(state["environment"])
+        self.environment.load_state_dict(state["environment"], on_step=on_step)
         if "replay" in state:
             self._learning_from_step = state["learning_from_step"]
             self.replay.load_state_dict(state["replay"])

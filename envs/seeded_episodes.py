@@ -9,6 +9,7 @@ steps of a vector on two cores.
 
 import base64
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import ale_py
@@ -116,17 +117,20 @@ class SeededEpisodes(VectorEnv[Frames, Integer[np.ndarray, "n"], Any]):
             "frame_checksums": _checksums(self._frames),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> tuple[Frames, dict[str, Any]]:
+    def load_state_dict(
+        self, state: dict[str, Any], *, on_step: Callable[[int], None] | None = None
+    ) -> tuple[Frames, dict[str, Any]]:
         """Plays the logged actions of a saved state again and returns its frames and info, as `reset` would.
 
-        Takes as many steps as the longest log has. Raises ValueError if the state is of another number of environments,
-        or if the frames come out differently: another game, other rules, another version of the emulator.
+        Calls `on_step(steps taken)` after each of `steps_to_load(state)` steps. Raises ValueError if the state is of
+        another number of environments, or if the frames come out differently: another game, other rules, another
+        version of the emulator.
         """
         if len(state["actions"]) != self.num_envs:
             raise ValueError(f"the saved state has {len(state['actions'])} environments, this one {self.num_envs}")
         self._seed = state["seed"]
         self._num_seedings[:] = state["num_seedings"]
-        frames = self._replay([_unpacked(actions) for actions in state["actions"]])
+        frames = self._replay([_unpacked(actions) for actions in state["actions"]], on_step)
         if _checksums(frames) != state["frame_checksums"]:
             raise ValueError(
                 "playing the saved actions again led to other frames: the state was saved from another game, "
@@ -134,6 +138,11 @@ class SeededEpisodes(VectorEnv[Frames, Integer[np.ndarray, "n"], Any]):
             )
         self._frames = frames
         return frames, self._info_without_step(frames)
+
+    @staticmethod
+    def steps_to_load(state: dict[str, Any]) -> int:
+        """Returns how many steps `load_state_dict` takes: as many as the longest log has."""
+        return max(len(_unpacked(actions)) for actions in state["actions"])
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes the wrapped environment."""
@@ -160,7 +169,7 @@ class SeededEpisodes(VectorEnv[Frames, Integer[np.ndarray, "n"], Any]):
         self._log.begin(mask)
         return frames  # type: ignore[no-any-return]
 
-    def _replay(self, logs: list[UInt8[np.ndarray, "_"]]) -> Frames:
+    def _replay(self, logs: list[UInt8[np.ndarray, "_"]], on_step: Callable[[int], None] | None) -> Frames:
         # All environments step together, so those with shorter logs idle until as many steps are left.
         num_steps = max(map(len, logs))
         starts = np.array([num_steps - len(log) for log in logs])
@@ -176,6 +185,8 @@ class SeededEpisodes(VectorEnv[Frames, Integer[np.ndarray, "n"], Any]):
                 frames, _, _, _, info = self.env.step(actions[step])
                 self._log.append(actions[step])
                 self._lives = self._lives_in(info)
+                if on_step is not None:
+                    on_step(step + 1)
         return frames
 
     def _lives_in(self, info: dict[str, Any]) -> Int64[np.ndarray, "n"]:

@@ -19,6 +19,7 @@ from typing import Any
 import tyro
 
 from agents import NonFiniteLossError, Training, train
+from envs import SeededEpisodes
 from scripts.run.checkpoint import load_checkpoint, save_checkpoint
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
@@ -70,7 +71,9 @@ class DQNRun:
     def _load(self, saved: dict[str, Any]) -> None:
         step = saved["training"]["steps"]
         print(f"going on from step {step:,}: the games in progress are played again first", file=sys.stderr)
-        self.training.load_state_dict(saved["training"])
+        steps_to_load = SeededEpisodes.steps_to_load(saved["training"]["environment"])
+        with Progress(steps_to_load, unit="steps of each game") as progress:
+            self.training.load_state_dict(saved["training"], on_step=progress.update)
         self.evaluation.load_state_dict(saved["evaluation"])
         self._started -= saved["seconds"]
 

@@ -51,7 +51,10 @@ def test_a_restored_environment_goes_on_as_if_it_had_never_stopped(game, reseed_
     torch.save(env.state_dict(), file)
     file.seek(0)
     restored = make(game, seed=2, reseed_every_steps=reseed_every_steps)
-    frames, info = restored.load_state_dict(torch.load(file, weights_only=True))
+    state = torch.load(file, weights_only=True)
+    steps: list[int] = []
+    frames, info = restored.load_state_dict(state, on_step=steps.append)
+    assert steps == list(range(1, restored.steps_to_load(state) + 1))
     np.testing.assert_array_equal(frames, last[0])
     np.testing.assert_array_equal(info["lives"], last[4]["lives"])
     assert_same_steps(play(env, 120), play(restored, 120))
