@@ -88,18 +88,20 @@ PRESETS: dict[str, DQNRunConfig] = {
         num_envs=32,
         encoder="DQN2013CNN",
         dueling=True,
+        num_quantiles=32,
         dqn=DQNConfig(
+            loss="quantile",
             optimizer="adam",
             learning_rate=2.5e-4,
-            optimizer_epsilon=1.5e-4,
+            optimizer_epsilon=0.01 / 32,  # Dabney et al. 2018, section 5
             max_gradient_norm=10.0,
-            target_update_every_updates=250,
+            target_update_every_updates=500,  # 2,000 steps
         ),
-        replay=ReplayConfig(capacity=500_000, n_step=3, prioritised=True),
+        replay=ReplayConfig(capacity=200_000, n_step=3, prioritised=True),
         training=TrainingConfig(
             total_steps=1_000_000,
             learning_starts=10_000,
-            batch_size=128,
+            batch_size=64,
             samples_per_step=16,
             log_every_steps=2_000,
             exploration=ExplorationConfig(final_epsilon=0.02, decay_steps=50_000),
