@@ -41,7 +41,7 @@ class SequenceTrainingConfig:
     log_every_steps: int = 50
     validate_every_steps: int = 500
     patience_validations: int = 0  # stop after so many validations without a better one; 0: never
-    evaluation_tokens: int = 65_536  # positions in a batch of validation or test
+    evaluation_tokens: int = 16_384  # positions in a batch of validation or test
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -152,7 +152,8 @@ class SequenceTraining:
             error_if_nonfinite=False,  # which would wait for the GPU at every step
         )
         assert gradient_norm is not None
-        if fabric.device.type == "cpu" and not torch.isfinite(gradient_norm):
+        # Gradients that overflow in float16 are no mistake. A GPU is not waited for: `Interval` looks at its losses.
+        if fabric.device.type == "cpu" and not self._scales_loss and not torch.isfinite(gradient_norm):
             # On every process alike: an infinite loss of one is in the averaged gradient of all.
             raise NonFiniteLossError(
                 f"the gradient's norm is {float(gradient_norm)} and the loss "
@@ -206,14 +207,15 @@ class SequenceTraining:
             self.model.load_state_dict(self._best_weights)
 
     @torch.no_grad()
-    def evaluate(self, split: Split, *, task: Task | None = None, max_batches: int | None = None) -> Metrics:
+    def evaluate(self, split: Split, *, task: Task | None = None, max_examples: int | None = None) -> Metrics:
         """Returns loss and accuracies of a split, of this task or of another of the same specification.
 
-        Every process takes its share of the batches; at most `max_batches` are taken in all.
+        Every process takes its share of the batches; none is begun once `max_examples` are reached.
         """
         task = self.task if task is None else task
         batch_size = max(1, self.config.evaluation_tokens // task.spec.max_length)
-        batches = islice(task.batches(split, batch_size=batch_size, seed=self.seed), max_batches)
+        num_batches = None if max_examples is None else math.ceil(max_examples / batch_size)
+        batches = islice(task.batches(split, batch_size=batch_size, seed=self.seed), num_batches)
         sums = torch.zeros(5, device=self.fabric.device)
         # Not the wrapped module: it would wait for processes that have fewer batches than this one.
         self.model.eval()

@@ -58,12 +58,12 @@ class SequenceRunConfig:
     checkpoint_every_steps: int = 1_000
     pretraining_steps: int = 0  # first predict masked inputs of the same task (Amos et al. 2024)
     test_lengths: tuple[int, ...] = ()  # lengths beyond training at which the trained model is tested
-    test_length_batches: int = 8  # batches of each such length
+    test_length_examples: int = 256  # of each such length
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
     training: SequenceTrainingConfig = field(default_factory=SequenceTrainingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("checkpoint_every_steps", "test_length_batches"):
+        for name in ("checkpoint_every_steps", "test_length_examples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.pretraining_steps < 0:

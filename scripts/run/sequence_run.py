@@ -121,7 +121,9 @@ class SequenceRun:
         training = self.parts.training
         training.restore_best()
         lengths = {
-            str(task.spec.max_length): training.evaluate("test", task=task, max_batches=self.config.test_length_batches)
+            str(task.spec.max_length): training.evaluate(
+                "test", task=task, max_examples=self.config.test_length_examples
+            )
             for task in self.parts.test_tasks
         }
         result = SequenceResult(
