@@ -9,11 +9,28 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from .aan import lra_retrieval
 from .adding import Adding
+from .byte_classification import ByteClassification
+from .cifar10 import lra_image, sequential_cifar
 from .copying import Copying
+from .imdb import lra_text
 from .induction_heads import InductionHeads
+from .listops import ListOps
+from .listops_trees import ListOpsShape
+from .mnist import sequential_mnist
 from .mqar import MQAR, MQARSize
+from .pathfinder import Pathfinder
+from .pathfinder_settings import (
+    PATHFINDER_16,
+    PATHFINDER_32,
+    PATHFINDER_64,
+    PATHFINDER_128,
+    PathfinderSettings,
+)
+from .pixel_classification import PixelClassification
 from .selective_copying import SelectiveCopying
+from .sequential_digits import sequential_digits
 from .task import NOT_SCORED, Batch, Split, Task, TaskOfAnyLength, TaskSpec
 
 
@@ -59,6 +76,44 @@ TASKS: dict[str, dict[str, TaskFactory]] = {
         "laptop": lambda _: Adding(length=500),
         "paper": lambda _: Adding(length=1000),
     },
+    "listops": {
+        # Not LRA's: short enough for two cores.
+        "laptop": lambda folders: ListOps(
+            ListOpsShape(max_depth=5, max_args=5, min_length=50, max_length=200), cache=folders.cache
+        ),
+        "paper": lambda folders: ListOps(ListOpsShape(), cache=folders.cache),
+    },
+    "pathfinder": {
+        "laptop": lambda folders: Pathfinder(
+            PATHFINDER_16, num_train=36_000, num_validation=2_000, num_test=2_000, cache=folders.cache
+        ),
+        "paper": lambda folders: Pathfinder(PATHFINDER_32, cache=folders.cache),
+        "paper-64": lambda folders: Pathfinder(PATHFINDER_64, cache=folders.cache),
+        "paper-128": lambda folders: Pathfinder(PATHFINDER_128, cache=folders.cache),  # Path-X
+    },
+    "text": {
+        "laptop": lambda folders: lra_text(folders.data, max_length=512),
+        "paper": lambda folders: lra_text(folders.data),
+    },
+    "retrieval": {
+        "laptop": lambda folders: lra_retrieval(folders.data, max_length=512),
+        "paper": lambda folders: lra_retrieval(folders.data),
+    },
+    "image": {
+        "laptop": lambda folders: lra_image(folders.data),
+        "paper": lambda folders: lra_image(folders.data),
+    },
+    "sequential-mnist": {
+        "laptop": lambda folders: sequential_mnist(folders.data),
+        "paper": lambda folders: sequential_mnist(folders.data),
+    },
+    "sequential-cifar": {
+        "laptop": lambda folders: sequential_cifar(folders.data),
+        "paper": lambda folders: sequential_cifar(folders.data),
+    },
+    "sequential-digits": {
+        "laptop": lambda _: sequential_digits(),
+    },
 }
 
 
@@ -80,17 +135,33 @@ def make_task(name: str, *, preset: str = "laptop", data: Path | None = None, ca
 __all__ = [
     "MQAR",
     "NOT_SCORED",
+    "PATHFINDER_16",
+    "PATHFINDER_32",
+    "PATHFINDER_64",
+    "PATHFINDER_128",
     "TASKS",
     "Adding",
     "Batch",
+    "ByteClassification",
     "Copying",
     "InductionHeads",
+    "ListOps",
+    "ListOpsShape",
     "MQARSize",
+    "Pathfinder",
+    "PathfinderSettings",
+    "PixelClassification",
     "SelectiveCopying",
     "Split",
     "Task",
     "TaskFolders",
     "TaskOfAnyLength",
     "TaskSpec",
+    "lra_image",
+    "lra_retrieval",
+    "lra_text",
     "make_task",
+    "sequential_cifar",
+    "sequential_digits",
+    "sequential_mnist",
 ]

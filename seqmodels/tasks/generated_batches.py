@@ -60,13 +60,12 @@ def joined(batches: list[Batch]) -> Batch:
 
 
 def _of_positions(targets: Tensor) -> bool:
-    """Returns whether targets belong to positions: tokens (b, l) or values (b, l, k), but not values (b, k)."""
-    return targets.ndim == 3 or (targets.ndim == 2 and not targets.is_floating_point())
+    """Returns whether targets belong to positions: tokens (b, l), not classes (b,) or numbers (b, k)."""
+    return targets.ndim == 2 and not targets.is_floating_point()
 
 
 def _widened_targets(batch: Batch, length: int) -> Tensor:
-    fill = 0 if batch.targets.is_floating_point() else NOT_SCORED
-    return _widened(batch.targets, length, fill=fill) if _of_positions(batch.targets) else batch.targets
+    return _widened(batch.targets, length, fill=NOT_SCORED) if _of_positions(batch.targets) else batch.targets
 
 
 def _widened(rows: Tensor, length: int, *, fill: int) -> Tensor:

@@ -18,8 +18,7 @@ class TaskSpec:
 
     - input "tokens": integers below num_inputs, the vocabulary's size. "values": num_inputs numbers per position.
     - output "per_position": a token below num_outputs at every scored position. "class": one of num_outputs classes a
-      sequence. "regression": num_outputs numbers a sequence. "values_per_position": num_outputs numbers at every
-      position below the row's length.
+      sequence. "regression": num_outputs numbers a sequence.
     - max_length is the largest number of positions in a row.
     - chance is the metric of the best answer that does not look at the input, e.g. the largest class's share.
     - sequences_per_example: rows that belong to one target. 2 in Retrieval: each pair is encoded row by row, and the
@@ -29,7 +28,7 @@ class TaskSpec:
     name: str
     input: Literal["tokens", "values"]
     num_inputs: int
-    output: Literal["per_position", "class", "regression", "values_per_position"]
+    output: Literal["per_position", "class", "regression"]
     num_outputs: int
     max_length: int
     metric: Literal["accuracy", "mean_squared_error"]
@@ -40,7 +39,7 @@ class TaskSpec:
         for field in ("num_inputs", "num_outputs", "max_length", "sequences_per_example"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} of task {self.name} must be at least 1, got {getattr(self, field)}")
-        if (self.metric == "mean_squared_error") != (self.output in ("regression", "values_per_position")):
+        if (self.metric == "mean_squared_error") != (self.output == "regression"):
             raise ValueError(f"task {self.name} measures {self.metric}, which does not fit its output {self.output!r}")
 
 
@@ -53,7 +52,6 @@ class Batch(NamedTuple):
     inputs: Tensor  # tokens: int64 (rows, l). values: float32 (rows, l, num_inputs)
     lengths: Tensor  # int64 (rows,)
     # per_position: int64 (b, l), NOT_SCORED where it is not. class: int64 (b,). regression: float32 (b, num_outputs).
-    # values_per_position: float32 (b, l, num_outputs), 0 in the padding.
     targets: Tensor
 
 

@@ -1,0 +1,94 @@
+"""Sequential MNIST: handwritten digits, one pixel a step."""
+
+import gzip
+import struct
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from .pixel_classification import PixelClassification
+from .pixel_rows import PixelInput, PixelRows
+from .published_files import Published, hub_examples, locate
+from .stored_batches import shuffled_split
+from .task import Split
+
+MNIST = Published(
+    task="sequential-mnist",
+    place="MNIST/raw",
+    contents=(
+        "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte as LeCun "
+        "et al. published them, each also as .gz"
+    ),
+    hub_name="ylecun/mnist",
+)
+_UNSIGNED_BYTE = 0x08  # the type of an idx file's numbers
+
+
+def sequential_mnist(data: Path | None, *, inputs: PixelInput = "values") -> PixelClassification:
+    """Returns the task of 28 x 28 grey pixels and ten digits, from the idx files or through `datasets`.
+
+    A tenth of the training images, drawn once and for all, is the validation set; MNIST has none. Source: Le et al.
+    2015.
+    """
+    return PixelClassification(
+        MNIST.task,
+        partial(_load, locate(MNIST, data)),
+        num_pixels=28 * 28,
+        num_channels=1,
+        num_classes=10,
+        inputs=inputs,
+    )
+
+
+def _load(folder: Path | None) -> dict[Split, PixelRows]:
+    if folder is None:
+        train, test = _from_hub("train"), _from_hub("test")
+    else:
+        train, test = (
+            PixelRows(
+                read_idx(_idx_file(folder, f"{name}-images-idx3-ubyte"), num_axes=3).reshape(-1, 28 * 28, 1),
+                read_idx(_idx_file(folder, f"{name}-labels-idx1-ubyte"), num_axes=1),
+            )
+            for name in ("train", "t10k")
+        )
+    return with_validation(train, test)
+
+
+def with_validation(train: PixelRows, test: PixelRows) -> dict[Split, PixelRows]:
+    """Returns the splits, with a tenth of the training images held out."""
+    kept, held_out = shuffled_split(len(train.labels), held_out=max(1, len(train.labels) // 10))
+    return {
+        "train": train._replace(pixels=train.pixels[kept], labels=train.labels[kept]),
+        "validation": train._replace(pixels=train.pixels[held_out], labels=train.labels[held_out]),
+        "test": test,
+    }
+
+
+def _idx_file(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.exists():
+            return path
+    raise FileNotFoundError(f"task {MNIST.task} found neither {name} nor {name}.gz in {folder}")
+
+
+def read_idx(path: Path, *, num_axes: int) -> UInt8[np.ndarray, "..."]:
+    """Returns the unsigned bytes of an idx file: two zeros, the type, the number of axes, sizes, then the numbers."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    head = 4 + 4 * num_axes
+    if len(content) < head or content[:4] != bytes([0, 0, _UNSIGNED_BYTE, num_axes]):
+        raise ValueError(
+            f"{path} must begin as an idx file of unsigned bytes with {num_axes} axes, got {content[:4].hex(' ')}"
+        )
+    shape = struct.unpack(f">{num_axes}I", content[4:head])
+    if len(content) - head != int(np.prod(shape)):
+        raise ValueError(f"{path} must hold {int(np.prod(shape)):,} numbers {shape}, got {len(content) - head:,}")
+    return np.frombuffer(content, dtype=np.uint8, offset=head).reshape(shape)
+
+
+def _from_hub(split: str) -> PixelRows:
+    rows = [(np.asarray(row["image"], dtype=np.uint8), row["label"]) for row in hub_examples(MNIST, split)]
+    return PixelRows(
+        np.stack([image.reshape(-1, 1) for image, _ in rows]), np.array([label for _, label in rows], dtype=np.uint8)
+    )

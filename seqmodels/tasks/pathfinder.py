@@ -1,0 +1,83 @@
+"""Pathfinder: are the two marked ends joined by a dashed contour?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .dataset_cache import Arrays, cached_arrays
+from .pathfinder_images import draw_pathfinder
+from .pathfinder_settings import PathfinderSettings
+from .pixel_rows import PixelInput, PixelRows
+from .stored_batches import consecutive_splits, stored_batches
+from .task import Batch, Split, TaskSpec
+
+_IMAGES_PER_GROUP = 1000  # drawn from one stream of random numbers
+
+
+class Pathfinder:
+    r"""Reads an image pixel by pixel, row by row, and answers 1 if one contour joins its two marked ends, else 0.
+
+    Each image has two long contours of the same length; the discs mark the beginning of one and the end of the same
+    (label 1) or of the other (label 0), with equal probability. Shorter contours distract. Images are drawn when a
+    batch is first asked for, and kept in `cache` where given. Source: Linsley et al. 2018, with the settings of Tay et
+    al. 2021 (LRA).
+
+    >>> from seqmodels.tasks.pathfinder_settings import PATHFINDER_16
+    >>> task = Pathfinder(PATHFINDER_16, num_train=2, num_validation=1, num_test=1)
+    >>> batch = next(task.batches("train", batch_size=1, seed=0))
+    >>> picture = batch.inputs.view(16, 16).add(1).mul(4.99).int().tolist()
+    >>> print("\n".join("".join(" .:-=+*#%@"[v] * 2 for v in line).rstrip() for line in picture), batch.targets.item())
+    """
+
+    def __init__(
+        self,
+        settings: PathfinderSettings,
+        *,
+        num_train: int = 160_000,
+        num_validation: int = 20_000,
+        num_test: int = 20_000,
+        inputs: PixelInput = "values",
+        cache: Path | None = None,
+    ) -> None:
+        self.settings = settings
+        self._pixel_input: PixelInput = inputs
+        self._cache = cache
+        self._splits = consecutive_splits(train=num_train, validation=num_validation, test=num_test)
+        self._num_pixels = (settings.size // settings.shrink) ** 2
+        self._num_images = num_train + num_validation + num_test
+        self._rows: PixelRows | None = None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What goes in and what comes out."""
+        return TaskSpec(
+            name="pathfinder",
+            input=self._pixel_input,
+            num_inputs=1 if self._pixel_input == "values" else 256,
+            output="class",
+            num_outputs=2,
+            max_length=self._num_pixels,
+            metric="accuracy",
+            chance=0.5,
+        )
+
+    def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
+        """Yields the batches of a split, as in Task."""
+        if self._rows is None:
+            drawn = cached_arrays(self._cache, "pathfinder", (self.settings, self._num_images), self._draw)
+            self._rows = PixelRows(drawn["images"], drawn["labels"], self._pixel_input)
+        return stored_batches(
+            self._rows.gather, self._splits, split, batch_size=batch_size, seed=seed, first_batch=first_batch
+        )
+
+    def _draw(self) -> Arrays:
+        images = np.empty((self._num_images, self._num_pixels, 1), dtype=np.uint8)
+        labels = np.empty(self._num_images, dtype=np.uint8)
+        for group, start in enumerate(range(0, self._num_images, _IMAGES_PER_GROUP)):
+            stop = min(start + _IMAGES_PER_GROUP, self._num_images)
+            generator = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(group,)))
+            drawn = draw_pathfinder(self.settings, stop - start, generator)
+            images[start:stop] = drawn.images.reshape(stop - start, -1, 1)
+            labels[start:stop] = drawn.labels
+        return {"images": images, "labels": labels}

@@ -1,0 +1,60 @@
+"""Which class is an image of, read pixel by pixel?"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from .pixel_rows import PixelInput, PixelRows
+from .stored_batches import stored_batches
+from .task import Batch, Split, TaskSpec
+
+
+class PixelClassification:
+    r"""Reads an image from left to right and from top to bottom, one pixel a step, and answers with its class.
+
+    `load` brings the images of each split; it is called when a batch is first asked for. A pixel is its channels'
+    values from -1 to 1, or with inputs="tokens", for one channel, one of 256 tokens.
+
+    >>> images = np.array([[[0], [255], [255], [0]], [[255], [0], [0], [255]]], dtype=np.uint8)  # two by two pixels
+    >>> rows = PixelRows(images, np.array([0, 1], dtype=np.uint8))
+    >>> task = PixelClassification("diagonals", lambda: {"test": rows}, num_pixels=4, num_channels=1, num_classes=2)
+    >>> batch = next(task.batches("test", batch_size=2, seed=0))
+    >>> print(batch.inputs[..., 0].tolist(), batch.targets.tolist(), sep="\n")
+    [[-1.0, 1.0, 1.0, -1.0], [1.0, -1.0, -1.0, 1.0]]
+    [0, 1]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], dict[Split, PixelRows]],
+        *,
+        num_pixels: int,
+        num_channels: int,
+        num_classes: int,
+        inputs: PixelInput = "values",
+    ) -> None:
+        if inputs == "tokens" and num_channels != 1:
+            raise ValueError(f"pixels of {name} can be tokens only if they have 1 channel, got {num_channels}")
+        as_tokens = inputs == "tokens"
+        self.spec = TaskSpec(
+            name=name,
+            input=inputs,
+            num_inputs=256 if as_tokens else num_channels,
+            output="class",
+            num_outputs=num_classes,
+            max_length=num_pixels,
+            metric="accuracy",
+            chance=1 / num_classes,
+        )
+        self._load = load
+        self._splits: dict[Split, PixelRows] | None = None
+
+    def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
+        """Yields the batches of a split, as in Task."""
+        if self._splits is None:
+            loaded = self._load()
+            self._splits = {name: rows._replace(input=self.spec.input) for name, rows in loaded.items()}
+        rows = self._splits[split]
+        indices: dict[Split, np.ndarray] = {split: np.arange(len(rows.labels))}
+        return stored_batches(rows.gather, indices, split, batch_size=batch_size, seed=seed, first_batch=first_batch)
