@@ -25,7 +25,15 @@ from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.run_directory import RunDirectory, command_line
 from scripts.run.sequence_assembly import ModelWorkload, build_fabric, build_task, mixer_options
-from scripts.run.sequence_config import LEARNING_RATES, PresetName, SequenceRunConfig, TaskPreset, preset_for
+from scripts.run.sequence_config import (
+    LEARNING_RATES,
+    PresetName,
+    SequenceRunConfig,
+    TaskPreset,
+    preset_for,
+    scaled,
+    with_total_steps,
+)
 from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, plot_sizes
 from scripts.run.sequence_result import SequenceResult, write_json
@@ -109,7 +117,7 @@ class Comparison:
         steps = self.config.search_steps or self.settings.search_steps
         tried = replace(model, seed=self.config.seeds[0])
         if steps != model.training.total_steps:  # a search on the whole budget is that seed's cell as well
-            tried = with_total_steps(replace(tried, test_lengths=()), steps)
+            tried = with_budget(replace(tried, test_lengths=()), steps)
         found: list[SequenceResult] = []
         for rate in self.config.learning_rates:
             result = self.cell(with_learning_rate(tried, rate))
@@ -199,7 +207,7 @@ def planned_models(config: CompareSequenceModels, settings: TaskPreset) -> list[
         if config.test_lengths:
             run = replace(run, test_lengths=rising(config.test_lengths))
         if config.total_steps:
-            run = with_total_steps(run, config.total_steps)
+            run = with_budget(run, config.total_steps)
         sizes = config.d_states if "d_state" in mixer_options(mixer) else ()
         runs += [replace(run, architecture=replace(run.architecture, d_state=size)) for size in sizes] or [run]
     return runs
@@ -211,25 +219,14 @@ def with_learning_rate(run: SequenceRunConfig, rate: float) -> SequenceRunConfig
     return replace(run, training=replace(run.training, optimizer=optimizer))
 
 
-def with_total_steps(run: SequenceRunConfig, steps: int) -> SequenceRunConfig:
-    """Returns the run with this budget; warm-up, validations and pretraining keep their shares of it."""
-    training, share = run.training, steps / run.training.total_steps
-
-    def scaled(count: int) -> int:
-        return max(round(count * share), 1) if count else 0
-
-    optimizer = replace(training.optimizer, warmup_steps=scaled(training.optimizer.warmup_steps))
+def with_budget(run: SequenceRunConfig, steps: int) -> SequenceRunConfig:
+    """Returns the run with so many steps; pretraining and checkpoints keep their shares of them."""
+    share = steps / run.training.total_steps
     return replace(
         run,
-        pretraining_steps=scaled(run.pretraining_steps),
-        checkpoint_every_steps=scaled(run.checkpoint_every_steps),
-        training=replace(
-            training,
-            total_steps=steps,
-            log_every_steps=scaled(training.log_every_steps),
-            validate_every_steps=scaled(training.validate_every_steps),
-            optimizer=optimizer,
-        ),
+        pretraining_steps=scaled(run.pretraining_steps, share),
+        checkpoint_every_steps=scaled(run.checkpoint_every_steps, share),
+        training=with_total_steps(run.training, steps),
     )
 
 

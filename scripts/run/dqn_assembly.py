@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import torch
 
-from agents import DQN, DuelingHead, LinearHead, QNetwork, Training
+from agents import DQN, DuelingHead, EncodedEnvironment, LinearHead, QNetwork, Training, VectorEnvironment
 from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, RawStorage, Replay
+from agents.training import agent_stack
 from envs import SeededEpisodes, make_atari_vector, make_catch_vector
 from gen_ssl.encoders import ENCODERS, Encoder, load_encoder
 
@@ -38,22 +40,29 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
     torch.manual_seed(integer_seed(config.seed, "weights"))
     channels, height, width = frame_shape(games)
     observation_shape = (config.stack * channels, height, width)
+    encoder = build_encoder(config.encoder, observation_shape)
+    if config.encoder_mode == "frozen":
+        encoder.requires_grad_(False)
     network = QNetwork(
-        build_encoder(config.encoder, observation_shape),
+        encoder,
         observation_shape=observation_shape,
         num_actions=num_actions(games),
         head=DuelingHead if config.dueling else LinearHead,
         num_quantiles=config.num_quantiles,
     )
-    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
     return DQN(
         network,
         config.dqn,
         device=device,
-        autocast_dtype=torch.bfloat16 if bfloat16 else None,
+        autocast_dtype=_autocast_dtype(config, device),
         compile_update=config.compile == "on" or (config.compile == "auto" and can_compile(device)),
         capture_update=device.type == "cuda",
     )
+
+
+def _autocast_dtype(config: DQNRunConfig, device: torch.device) -> torch.dtype | None:
+    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
+    return torch.bfloat16 if bfloat16 else None
 
 
 def frame_shape(games: SeededEpisodes) -> tuple[int, int, int]:
@@ -72,10 +81,14 @@ def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
     """Returns a run that has not begun."""
     games = build_games(config, num_envs=config.num_envs, purpose="training")
     agent = build_agent(config, games, device=device)
-    replay = _build_replay(config, games, device)
+    environment: VectorEnvironment = games
+    if config.encoder_mode == "frozen":
+        encoder, autocast_dtype = agent.network.encoder, _autocast_dtype(config, device)
+        environment = EncodedEnvironment(games, encoder, device=device, autocast_dtype=autocast_dtype)
+    replay = _build_replay(config, environment, device, stack=agent_stack(agent, environment))
     return Training(
         agent=agent,
-        environment=games,
+        environment=environment,
         replay=replay,
         config=config.training,
         seed=integer_seed(config.seed, "exploration and sampling"),
@@ -91,13 +104,13 @@ def build_encoder(name: str, observation_shape: tuple[int, int, int]) -> Encoder
     raise ValueError(f"encoder must be one of {', '.join(ENCODERS)} or the folder of a saved encoder, got {name!r}")
 
 
-def _build_replay(config: DQNRunConfig, games: SeededEpisodes, device: torch.device) -> Replay:
+def _build_replay(config: DQNRunConfig, environment: VectorEnvironment, device: torch.device, *, stack: int) -> Replay:
     replay = config.replay
-    capacity = replay.capacity // games.num_envs * games.num_envs  # each game's ring has the same length
+    capacity = replay.capacity // environment.num_envs * environment.num_envs  # each game's ring has the same length
     return Replay(
-        _build_storage(replay, capacity, frame_shape(games), device),
-        num_envs=games.num_envs,
-        stack=config.stack,
+        _build_storage(replay, capacity, environment.single_observation_space, device),
+        num_envs=environment.num_envs,
+        stack=stack,
         n_step=replay.n_step,
         discount=replay.discount,
         reward_clip=replay.reward_clip,
@@ -105,14 +118,14 @@ def _build_replay(config: DQNRunConfig, games: SeededEpisodes, device: torch.dev
     )
 
 
-def _build_storage(
-    config: ReplayConfig, capacity: int, item_shape: tuple[int, ...], device: torch.device
-) -> FrameStorage:
+def _build_storage(config: ReplayConfig, capacity: int, space: gym.spaces.Box, device: torch.device) -> FrameStorage:
     storage = config.storage
-    if storage == "auto":
-        storage = "device" if device.type == "cuda" else "lz4"
+    of_frames = space.dtype == np.uint8
+    if storage == "auto":  # features do not compress
+        storage = "device" if device.type == "cuda" else "lz4" if of_frames else "raw"
+    dtype = torch.uint8 if of_frames else torch.float32
     if storage == "raw":
-        return RawStorage(capacity, item_shape)
+        return RawStorage(capacity, space.shape, dtype=dtype)
     if storage == "lz4":
-        return Lz4Storage(capacity, item_shape)
-    return DeviceStorage(capacity, item_shape, device=device)
+        return Lz4Storage(capacity, space.shape, dtype=dtype)
+    return DeviceStorage(capacity, space.shape, dtype=dtype, device=device)

@@ -53,6 +53,8 @@ class DQNRunConfig:
     seed: int = 0
     num_envs: int = 32  # games played side by side
     encoder: str = "NatureCNN"  # an architecture by name, or the folder of a saved encoder
+    # finetune: the encoder learns with the agent; frozen: it stays as it is, and the replay holds its features
+    encoder_mode: Literal["finetune", "frozen"] = "finetune"
     stack: int = 4  # frames an observation is made of
     dueling: bool = False
     num_quantiles: int = 1  # of each action's return; more than one with the loss quantile

@@ -12,16 +12,18 @@ from torch import nn
 
 from seqmodels.bidirectional import Bidirectional, BidirectionalStack
 from seqmodels.decoder import Decoder
+from seqmodels.masked_inputs import MaskedInputs, WithMaskToken
 from seqmodels.mixers import MIXERS, make_mixer
+from seqmodels.pixel_tokens import as_tokens
 from seqmodels.residual_stack import ResidualStack
 from seqmodels.scans import BackendChoice
 from seqmodels.sequence_classifier import PairClassifier, SequenceClassifier
 from seqmodels.sequence_model import SequenceModel
 from seqmodels.tasks import Task, TaskOfAnyLength, TaskSpec, make_task
-from seqmodels.training import SequenceTraining
+from seqmodels.training import SequenceTraining, SequenceTrainingConfig
 
 from .seeding import integer_seed
-from .sequence_config import SequenceRunConfig
+from .sequence_config import SequenceRunConfig, with_total_steps
 from .sequence_costs import Workload
 
 
@@ -147,15 +149,40 @@ def build_parts(config: SequenceRunConfig, fabric: Fabric) -> SequenceParts:
     """Returns a run that has not begun. Seeds PyTorch's global generator, from which modules draw their weights."""
     torch.manual_seed(integer_seed(config.seed, "weights"))
     task = build_task(config)
+    tokens = as_tokens(task) if config.pretraining_steps else task
+    task = WithMaskToken(tokens) if config.pretraining_steps else task
     test_tasks = tuple(build_test_tasks(config, task))
     model = build_model(config, task.spec, max(one.spec.max_length for one in (task, *test_tasks)))
-    seed = integer_seed(config.seed, "training batches")
-    training = SequenceTraining(model=model, task=task, config=config.training, fabric=fabric, seed=seed)
+    trainings = [build_training(config.training, model, task, config.seed, fabric)]
+    if config.pretraining_steps:
+        trainings.insert(0, build_pretraining(config, model, MaskedInputs(tokens), fabric))
     if config.compile:
         model.compile()
     # Dropout draws from here: each process its own.
     torch.manual_seed(integer_seed(config.seed, f"dropout of process {fabric.global_rank}"))
-    return SequenceParts(trainings=(training,), test_tasks=test_tasks)
+    return SequenceParts(trainings=tuple(trainings), test_tasks=test_tasks)
+
+
+def build_training(
+    config: SequenceTrainingConfig, model: nn.Module, task: Task, seed: int, fabric: Fabric
+) -> SequenceTraining:
+    """Returns a training that has not begun."""
+    batches = integer_seed(seed, "training batches")
+    return SequenceTraining(model=model, task=task, config=config, fabric=fabric, seed=batches)
+
+
+def build_pretraining(config: SequenceRunConfig, model: nn.Module, task: Task, fabric: Fabric) -> SequenceTraining:
+    """Returns the masked pretraining of a classifier: it shares the weights, so nothing has to be handed over."""
+    if not isinstance(model, SequenceClassifier | PairClassifier):
+        raise ValueError(f"{config.task} asks for an answer at every position, and has nothing to pretrain for")
+    if fabric.world_size > 1:
+        raise ValueError(f"pretraining runs in one process, got {fabric.world_size}")
+    from seqmodels.masked_model import MaskedModel
+
+    masked = MaskedModel(model.input_layer, model.encoder, num_outputs=task.spec.num_outputs)
+    return build_training(
+        with_total_steps(config.training, config.pretraining_steps), masked, task, config.seed, fabric
+    )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Everything that decides about a run of a sequence model, and the settings of each task as presets."""
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,3 +191,20 @@ def preset_for(task: str, preset: PresetName) -> TaskPreset:
     close = difflib.get_close_matches(task, names, cutoff=0.4)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
     raise ValueError(f"unknown task {task!r}: {hint}")
+
+
+def with_total_steps(training: SequenceTrainingConfig, steps: int) -> SequenceTrainingConfig:
+    """Returns the settings with so many steps; warm-up, logs and validations keep their shares of them."""
+    share = steps / training.total_steps
+    return replace(
+        training,
+        total_steps=steps,
+        log_every_steps=scaled(training.log_every_steps, share),
+        validate_every_steps=scaled(training.validate_every_steps, share),
+        optimizer=replace(training.optimizer, warmup_steps=scaled(training.optimizer.warmup_steps, share)),
+    )
+
+
+def scaled(count: int, share: float) -> int:
+    """Returns the share of a count, one at least unless there was none."""
+    return max(round(count * share), 1) if count else 0

@@ -4,16 +4,17 @@ Every event carries its step and its wall time. Tags that measure time begin wit
 numbers when a run is repeated with the same seed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -41,6 +42,24 @@ class TensorBoardWriter:
         gif = encode_gif(frames, frames_per_second=frames_per_second)
         image = Summary.Image(height=frames.shape[1], width=frames.shape[2], colorspace=3, encoded_image_string=gif)
         self._file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def images(self, tag: str, images: UInt8[Tensor, "n colours h w"], *, step: int) -> None:
+        """Adds images, grey (1 colour) or RGB (3), as one grid."""
+        self._writer.add_images(tag, images.cpu(), step)
+
+    def embeddings(
+        self,
+        tag: str,
+        features: Float[Tensor, "n d"],
+        *,
+        images: UInt8[Tensor, "n colours h w"],
+        labels: Mapping[str, Sequence[object]],
+        step: int,
+    ) -> None:
+        """Adds vectors for the projector, each with its image and its labels."""
+        rows = [[str(value) for value in row] for row in zip(*labels.values(), strict=True)]
+        colours = images.float().expand(-1, 3, -1, -1) / 255 if images.shape[1] == 1 else images.float() / 255
+        self._writer.add_embedding(features.float().cpu(), rows, colours.cpu(), step, tag, metadata_header=list(labels))
 
     def text(self, tag: str, text: str, *, step: int) -> None:
         """Adds a passage of Markdown."""

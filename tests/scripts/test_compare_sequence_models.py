@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scripts import compare_sequence_models
-from scripts.compare_sequence_models import CompareSequenceModels, Comparison, planned_models, with_total_steps
+from scripts.compare_sequence_models import CompareSequenceModels, Comparison, planned_models, with_budget
 from scripts.run import sequence_run
 from scripts.run.sequence_config import preset_for
 from scripts.run.sequence_result import SequenceResult
@@ -126,10 +126,10 @@ def test_all_models_of_a_comparison_share_everything_but_the_mixer(tmp_path):
 
 def test_another_budget_keeps_the_shares_of_warm_up_and_validations():
     run = preset_for("selective-copying", "laptop").run
-    half = with_total_steps(run, run.training.total_steps // 2)
+    half = with_budget(run, run.training.total_steps // 2)
     assert half.training.optimizer.warmup_steps == run.training.optimizer.warmup_steps // 2
     assert half.training.validate_every_steps == run.training.validate_every_steps // 2
-    assert with_total_steps(half, run.training.total_steps) == run
+    assert with_budget(half, run.training.total_steps) == run
 
 
 @pytest.mark.parametrize(
