@@ -1,0 +1,113 @@
+"""Pretrains an encoder on frames of Atari games, without labels.
+
+    python -m scripts.pretrain_encoder                             Pong, on two CPU cores, under 10 minutes
+    python -m scripts.pretrain_encoder --method mae --encoder ViT-tiny --game Breakout --minutes 5
+    python -m scripts.pretrain_encoder --frames frames/pong --steps 20000 --devices 4
+    python -m scripts.pretrain_encoder --resume runs/NAME          go on where a run was stopped
+
+Without --frames it first collects random play of --game, once, into frames/. Writes runs/NAME/: the encoder, as a
+folder that `train_dqn --encoder` and `load_encoder` take, TensorBoard events (`tensorboard --logdir runs`),
+checkpoint.pt. Ctrl-C saves and says how to go on. docs/pretraining.md explains every curve.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from lightning_fabric import Fabric
+
+from scripts.run.command_line import run_command
+from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
+from scripts.run.pretrain_assembly import build_fabric
+from scripts.run.pretrain_config import PretrainRunConfig
+from scripts.run.pretrain_frames import collect_random_frames
+from scripts.run.pretrain_run import PretrainRun, pretrain_to_the_end
+from scripts.run.run_directory import RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainEncoder:
+    """What to pretrain, and where. Fields below `run` are saved with the run; others may change when it is resumed."""
+
+    run: PretrainRunConfig
+    run_directory: Path | None = None  # default: runs/METHOD-ENCODER-GAME-SEED-DATE-TIME
+    resume: Path | None = None  # a run directory to go on in, with its own settings
+    device: DeviceName = "auto"
+    devices: int = 1  # of that kind on each machine: the samples of a batch are shared among them
+    num_nodes: int = 1  # machines, on each of which this command is started
+    threads: int = 0  # CPU threads of each process; 0: all cores
+
+
+def main(command: PretrainEncoder) -> None:
+    """Pretrains until the last step or minute, or until Ctrl-C; then probes the encoder."""
+    set_num_threads(command.threads)
+    keep_freed_memory()
+    device = choose_device(command.device)
+    fabric = build_fabric(command.run, device, devices=command.devices, num_nodes=command.num_nodes)
+    directory = _open_directory(command, fabric)
+    folder = find_frames(command.run, fabric)
+    run = PretrainRun(command.run, directory, folder, fabric, resumes=command.resume is not None)
+    if fabric.is_global_zero:
+        what = f"{command.run.method} with {command.run.encoder} on {folder}"
+        print(f"{what}: {device_description(device)}, in {directory.path}", file=sys.stderr)
+    scores = pretrain_to_the_end(run, probe)
+    if not fabric.is_global_zero:
+        return
+    if scores is None:
+        print(f"saved; go on with: python -m scripts.pretrain_encoder --resume {directory.path}", file=sys.stderr)
+        return
+    for name, value in scores.items():
+        print(f"{name}: {value:.3f}", file=sys.stderr)
+    print(run.encoder_folder)
+
+
+def find_frames(config: PretrainRunConfig, fabric: Fabric) -> Path:
+    """Returns the folder of frames; the first process collects it where it is not there and nothing is named."""
+    folder = config.frames.folder(config.seed)
+    if fabric.is_global_zero and config.frames.frames is None:
+        collect_random_frames(folder, game=config.frames.game, num_frames=config.frames.num_frames, seed=config.seed)
+    fabric.barrier()
+    return folder
+
+
+def _open_directory(command: PretrainEncoder, fabric: Fabric) -> RunDirectory:
+    """Returns the run's directory: a new one, or that of the run to resume, which must have the same settings."""
+    directory: RunDirectory | None = None
+    if fabric.is_global_zero:
+        if command.resume is None:
+            run = command.run
+            label = f"{run.method}-{Path(run.encoder).name}-{run.frames.label}-seed{run.seed}"
+            directory = RunDirectory.create(command.run_directory, config=run, label=label)
+        else:
+            directory = RunDirectory.open(command.resume)
+            directory.check_config(command.run)
+            directory.note_command()
+    # The first process names the folder after the time: the others have to hear of it.
+    opened: RunDirectory = fabric.broadcast(directory)
+    return opened
+
+
+@dataclass(frozen=True)
+class _First:
+    """The flag that decides which configuration the others override."""
+
+    resume: Path | None = None
+
+
+def starting_point(arguments: list[str]) -> PretrainEncoder:
+    """Returns the command before the other flags: the run that is resumed, or the defaults."""
+    asks_for_help = ("-h", "--help")
+    first, _ = tyro.cli(_First, args=[a for a in arguments if a not in asks_for_help], return_unknown_args=True)
+    if first.resume is None:
+        return PretrainEncoder(run=PretrainRunConfig())
+    return PretrainEncoder(run=RunDirectory.open(first.resume).read_config(PretrainRunConfig), resume=first.resume)
+
+
+def command() -> None:
+    """Runs as a console command."""
+    run_command(tyro.conf.OmitArgPrefixes[PretrainEncoder], main, documentation=__doc__, starting_point=starting_point)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,190 @@
+"""One run of pretraining and everything it writes: curves, pictures, checkpoints, and the encoder at its end."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from gen_ssl.frames import FrameBatch
+from gen_ssl.method import ShowsPictures
+from gen_ssl.pretraining import Metrics, NonFiniteLossError, pretrain
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config_file import config_to_json
+from .interruption import Interruption
+from .pretrain_assembly import build_parts
+from .pretrain_config import PretrainRunConfig
+from .progress import Progress
+from .run_directory import RunDirectory
+from .tensorboard import TensorBoardWriter, flatten_config
+
+SHOWN_PICTURES = 16  # of each kind, in TensorBoard
+
+
+class PretrainRun:
+    """A run that can be stopped wherever its loop yields, and gone on with from its directory."""
+
+    def __init__(
+        self,
+        config: PretrainRunConfig,
+        directory: RunDirectory,
+        folder: Path,
+        fabric: Fabric,
+        *,
+        resumes: bool = False,
+    ) -> None:
+        """Builds everything on the frames of `folder`, and continues from the checkpoint when the run has one."""
+        self._started = time.monotonic()
+        self.config = config
+        self.directory = directory
+        self.fabric = fabric
+        parts = build_parts(config, folder, fabric)
+        self.pretraining, self.store, self._held_out = parts.pretraining, parts.store, parts.held_out
+        # A run killed before its first checkpoint begins again.
+        if resumes and directory.checkpoint.exists():
+            self._load(load_checkpoint(directory.checkpoint))
+        self._saved_at = self._pictured_at = self.steps
+        self.board: TensorBoardWriter | None = None  # of the first process only
+        if fabric.is_global_zero:
+            self.board = TensorBoardWriter(directory.path, resume_step=self.steps if resumes else None)
+
+    @property
+    def steps(self) -> int:
+        """Updates so far."""
+        return self.pretraining.steps
+
+    @property
+    def encoder_folder(self) -> Path:
+        """Where the encoder is saved."""
+        return self.directory.path / "encoder"
+
+    def seconds(self) -> float:
+        """Returns the wall time spent on this run, earlier sittings included."""
+        return time.monotonic() - self._started
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        self.pretraining.load_state_dict(saved["pretraining"])
+        self._started -= saved["seconds"]
+
+    def save(self) -> None:
+        """Writes the encoder as it is and the checkpoint, and before them every curve up to its step."""
+        self._saved_at = self.steps
+        if self.board is None:
+            return
+        self.board.flush()
+        save_checkpoint(
+            self.directory.checkpoint, {"pretraining": self.pretraining.state_dict(), "seconds": self.seconds()}
+        )
+        self.pretraining.encoder.save_pretrained(self.encoder_folder)
+
+    def save_is_due(self) -> bool:
+        """Returns whether a multiple of `checkpoint_every_steps` has gone by since the last save."""
+        every = self.config.checkpoint_every_steps
+        return self.steps // every > self._saved_at // every
+
+    def log(self, metrics: Metrics) -> None:
+        """Adds metrics to the curves, and pictures where they are due."""
+        if self.board is None:
+            return
+        self.board.scalars(metrics, step=self.steps)
+        for sentence in self.pretraining.collapse_warnings:
+            self.board.text("collapse/warning", sentence, step=self.steps)
+        every = self.config.pictures_every_steps
+        if self.steps // every > self._pictured_at // every:
+            self.show_pictures()
+
+    def show_pictures(self) -> None:
+        """Adds what the method has to show of held-out frames: views, masks, reconstructions, samples."""
+        self._pictured_at = self.steps
+        method = self.pretraining.method
+        if self.board is None or not isinstance(method, ShowsPictures):
+            return
+        batch = _first(self._held_out, SHOWN_PICTURES).to(self.fabric.device)
+        was_training = method.training
+        method.eval()
+        with torch.no_grad(), self.fabric.autocast():
+            pictures = method.pictures(batch, self.pretraining.generator(purpose=1))
+        method.train(was_training)
+        for name, images in pictures.items():
+            self.board.images(f"pictures/{name}", images, step=self.steps)
+
+    def show_embeddings(self) -> None:
+        """Adds the features of held-out stacks for TensorBoard's projector, with their newest frames and labels."""
+        assert self.board is not None
+        batch, store = self._held_out, self.store
+        labels = {
+            "game": [store.games[game] for game in batch.games.tolist()],
+            "action": batch.actions.tolist(),
+            "reward": batch.rewards.tolist(),
+        }
+        images = batch.stacks[0][:, -store.frame_shape[0] :]
+        self.board.embeddings(
+            "features", self.pretraining.encode(batch.stacks[0]), images=images, labels=labels, step=self.steps
+        )
+
+    def finish(self, probe: Callable[["PretrainRun"], Metrics]) -> Metrics:
+        """Saves, probes the encoder, and writes scores and hyper-parameters; returns the scores."""
+        self.save()
+        if self.board is None:
+            return {}
+        self.show_pictures()
+        self.show_embeddings()
+        scores = probe(self)
+        finals = {f"final/{name}": value for name, value in scores.items()}
+        config = flatten_config(config_to_json(self.config))
+        self.board.hyper_parameters(config, results=finals, step=self.steps)
+        self.board.close()
+        return scores
+
+
+def pretrain_to_the_end(run: PretrainRun, probe: Callable[[PretrainRun], Metrics]) -> Metrics | None:
+    """Pretrains, logs and saves until the end; returns the probe's scores, or None when Ctrl-C stopped and saved it.
+
+    A loss that is not finite ends it with a ValueError; what led there is saved beside the last good checkpoint.
+    """
+    minutes = run.config.pretraining.minutes if run.config.pretraining.steps == 0 else 0.0
+    total = round(60 * minutes) if minutes else run.config.pretraining.steps
+
+    def done() -> int:
+        return round(run.pretraining.seconds) if minutes else run.steps
+
+    with Interruption() as interruption, Progress(total, first_step=done(), unit="s" if minutes else "steps") as shown:
+        try:
+            for metrics in pretrain(run.pretraining):
+                run.log(metrics)
+                for sentence in run.pretraining.collapse_warnings:
+                    shown.say(f"step {run.steps:,}: {sentence}")
+                shown.update(
+                    min(done(), total),
+                    step=run.steps,
+                    loss=metrics["pretraining/loss"],
+                    samples_per_second=metrics["time/samples_per_second"],
+                )
+                if _first_process_is_asked_to_stop(interruption, run.fabric):
+                    run.save()
+                    return None
+                if run.save_is_due():
+                    run.save()
+        except NonFiniteLossError as error:
+            raise ValueError(_save_non_finite(run, error)) from error
+    return run.finish(probe)
+
+
+def _save_non_finite(run: PretrainRun, error: NonFiniteLossError) -> str:
+    """Saves the method to be looked at, and returns the sentence that the run ends with."""
+    where = run.directory.path / "non_finite.pt"
+    if run.fabric.is_global_zero:
+        save_checkpoint(where, run.pretraining.method.state_dict(), kind="method")
+    return f"{error}; the method is saved as {where}, and the last good checkpoint stays: try a smaller --learning-rate"
+
+
+def _first_process_is_asked_to_stop(interruption: Interruption, fabric: Fabric) -> bool:
+    """Returns the same answer on every process: one that left alone would leave the others waiting for it."""
+    return bool(fabric.broadcast(interruption.requested))
+
+
+def _first(batch: FrameBatch, count: int) -> FrameBatch:
+    return FrameBatch(batch.stacks[:, :count], *(part[:count] for part in batch[1:]))

@@ -1,0 +1,212 @@
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gen_ssl.encoders import NatureCNN, load_encoder
+from gen_ssl.frames import FrameStore, FrameStoreWriter
+from gen_ssl.optimization import OptimizerConfig
+from gen_ssl.pretraining import PretrainingConfig
+from scripts import pretrain_encoder
+from scripts.pretrain_encoder import PretrainEncoder, find_frames, starting_point
+from scripts.run.checkpoint import load_checkpoint
+from scripts.run.pretrain_assembly import build_fabric
+from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
+from scripts.run.pretrain_frames import collect_random_frames
+from scripts.run.tensorboard import read_scalars
+
+FRAME_SHAPE = (1, 40, 36)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store of five episodes in which a bright square moves over noise."""
+    path = tmp_path_factory.mktemp("frames")
+    generator = np.random.default_rng(0)
+    frames = generator.integers(0, 60, (95, *FRAME_SHAPE), dtype=np.uint8)
+    for step, (y, x) in enumerate(generator.integers(0, 30, (95, 2))):
+        frames[step, 0, y : y + 5, x : x + 5] = 255
+    ended = np.arange(95) % 19 == 18
+    with FrameStoreWriter(path, frame_shape=FRAME_SHAPE) as writer:
+        writer.append(
+            game="Pong",
+            num_actions=3,
+            frames=frames,
+            actions=generator.integers(0, 3, 95),
+            rewards=generator.normal(size=95).astype(np.float32),
+            terminated=ended,
+            truncated=np.zeros(95, np.bool_),
+        )
+    return path
+
+
+@pytest.fixture
+def config(folder):
+    return PretrainRunConfig(
+        method="simclr",
+        stack=2,
+        precision="float32",
+        checkpoint_every_steps=2,
+        pictures_every_steps=4,
+        frames=FramesConfig(frames=folder),
+        pretraining=PretrainingConfig(
+            steps=7, batch_size=6, log_every_steps=2, optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=2)
+        ),
+    )
+
+
+def run(config, path, **options):
+    pretrain_encoder.main(PretrainEncoder(run=config, run_directory=path, device="cpu", threads=1, **options))
+
+
+def resume(config, path):
+    pretrain_encoder.main(PretrainEncoder(run=config, resume=path, device="cpu", threads=1))
+
+
+def curves(path):
+    """All scalars but those of the clock."""
+    return {tag: points for tag, points in read_scalars(path).items() if not tag.startswith("time/")}
+
+
+def weights(path):
+    return load_checkpoint(path / "checkpoint.pt")["pretraining"]["method"]
+
+
+def test_a_run_leaves_an_encoder_curves_and_pictures(config, tmp_path, capsys, folder):
+    run(config, tmp_path / "run")
+    path = tmp_path / "run"
+    assert capsys.readouterr().out.strip() == str(path / "encoder")
+    encoder = load_encoder(path / "encoder")
+    assert isinstance(encoder, NatureCNN)
+    assert encoder.frame_shape == (2, 40, 36)
+    saved = weights(path)
+    assert all(torch.equal(saved[f"encoder.{name}"], value) for name, value in encoder.state_dict().items())
+    written = {file.name for file in path.iterdir()}
+    assert written >= {"config.json", "command.txt", "versions.json", "checkpoint.pt", "encoder", "projector_config.pbtxt"}
+    events = EventAccumulator(str(path), size_guidance={"images": 0})
+    events.Reload()
+    assert "pictures/view_pairs" in events.Tags()["images"]
+    assert {image.step for image in events.Images("pictures/view_pairs")} == {4, 7}
+    tags = set(read_scalars(path))
+    assert tags >= {"pretraining/loss", "collapse/rank_me", "collapse/feature_deviation", "time/samples_per_second"}
+
+
+def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(config, tmp_path, monkeypatch, capsys):
+    run(config, tmp_path / "whole")
+    update = pretrain_encoder.PretrainRun.log
+
+    def log_and_interrupt(self, metrics):
+        update(self, metrics)
+        if self.steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_encoder.PretrainRun, "log", log_and_interrupt)
+        run(config, tmp_path / "stopped")
+    assert f"--resume {tmp_path / 'stopped'}" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "stopped/checkpoint.pt")["pretraining"]["steps"] == 4
+    assert load_encoder(tmp_path / "stopped/encoder").feature_dim == 512
+    resume(config, tmp_path / "stopped")
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    assert curves(tmp_path / "stopped") == curves(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("method", ["mae", "conditional-vae"])
+def test_other_methods_run_with_their_options(config, tmp_path, method):
+    config = replace(
+        config,
+        method=method,
+        encoder="ViT" if method == "mae" else "NatureCNN",
+        masks="motion",
+        pixel_weights="motion",
+        condition="action",
+        pretraining=replace(config.pretraining, steps=1),
+    )
+    if method == "mae":  # the default patch of 12 pixels does not divide 40
+        with pytest.raises(ValueError, match="patch_size must divide frames of 40x36 pixels"):
+            run(config, tmp_path / "run")
+        return
+    run(config, tmp_path / "run")
+    assert load_encoder(tmp_path / "run/encoder").frame_shape == (2, 40, 36)
+
+
+def test_a_saved_encoder_is_gone_on_with_and_one_for_other_frames_refused(config, tmp_path):
+    torch.manual_seed(0)
+    NatureCNN(frame_shape=(2, 40, 36), feature_dim=13).save_pretrained(tmp_path / "first")
+    run(replace(config, encoder=str(tmp_path / "first")), tmp_path / "run")
+    assert load_encoder(tmp_path / "run/encoder").feature_dim == 13
+    NatureCNN().save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"takes stacks of shape \(4, 84, 84\), .* of shape \(2, 40, 36\)"):
+        run(replace(config, encoder=str(tmp_path / "other")), tmp_path / "refused")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_saved(config, tmp_path):
+    bad = replace(config.pretraining, optimizer=OptimizerConfig(learning_rate=1e30, warmup_steps=0))
+    with pytest.raises(ValueError, match=r"at step \d+; the method is saved as .*non_finite.pt"):
+        run(replace(config, pretraining=bad), tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run/non_finite.pt", kind="method")
+
+
+def test_a_run_is_not_resumed_with_other_settings(config, tmp_path):
+    run(config, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"another configuration: stack \(2 then, 3 now\)"):
+        resume(replace(config, stack=3), tmp_path / "run")
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(config):
+    with pytest.raises(ValueError, match="6 samples for 2 devices on 2 nodes"):
+        build_fabric(config, torch.device("cpu"), devices=2, num_nodes=2)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"method must be one of simclr, .*, got 'byol'"):
+        PretrainRunConfig(method="byol")
+    with pytest.raises(ValueError, match=r"encoder must be one of NatureCNN, .*, got 'AlexNet'"):
+        PretrainRunConfig(encoder="AlexNet")
+    with pytest.raises(ValueError, match=r"views must be one of default, .*, got 'none'"):
+        PretrainRunConfig(views="none")
+
+
+def test_without_frames_random_play_is_collected_once(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = replace(config, frames=FramesConfig(game="Pong", num_frames=130))
+    fabric = build_fabric(config, torch.device("cpu"))
+    folder = find_frames(config, fabric)
+    assert str(folder) == "frames/Pong-random-130-seed-0"
+    shard = next(folder.glob("*.frames"))
+    before = shard.stat().st_mtime_ns
+    assert find_frames(config, fabric) == folder
+    assert shard.stat().st_mtime_ns == before
+    store = FrameStore.open(folder)
+    assert (len(store), store.games, store.frame_shape) == (130, ("Pong",), (1, 84, 84))
+
+
+def test_a_damaged_shard_of_random_play_is_played_again(tmp_path):
+    collect_random_frames(tmp_path, game="Pong", num_frames=60, seed=0)
+    shard = next(tmp_path.glob("*.frames"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-40])
+    collect_random_frames(tmp_path, game="Pong", num_frames=60, seed=0)
+    assert shard.read_bytes() == whole
+
+
+def test_a_resumed_run_keeps_its_own_settings(config, tmp_path):
+    run(config, tmp_path / "run")
+    assert starting_point(["--resume", str(tmp_path / "run")]).run == config
+    assert starting_point([]).run == PretrainRunConfig()
+
+
+@pytest.mark.gpu
+def test_one_command_pretrains_on_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = PretrainRunConfig(
+        frames=FramesConfig(num_frames=15_000), pretraining=PretrainingConfig(steps=200, log_every_steps=50)
+    )
+    pretrain_encoder.main(PretrainEncoder(run=config, run_directory=tmp_path / "run", device="cuda"))
+    losses = [value for _, value in read_scalars(tmp_path / "run")["pretraining/loss"]]
+    assert losses[-1] < losses[0]
