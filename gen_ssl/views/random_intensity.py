@@ -1,0 +1,25 @@
+"""Makes stacks of frames a little brighter or darker."""
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from .drawing import draw_normal
+
+
+class RandomIntensity:
+    """Multiplies all pixels of a stack by 1 + scale * clip(N(0, 1), -2, 2), and rounds (Yarats et al. 2020, DrQ).
+
+    A sprite keeps its place, its size and its contrast to the background, up to the saturation of white.
+    """
+
+    def __init__(self, scale: float = 0.05) -> None:  # as in Schwarzer et al. 2021 (SPR)
+        if not 0 <= scale < 0.5:
+            raise ValueError(f"scale must be at least 0 and below 0.5, where frames may turn black, got {scale}")
+        self.scale = scale
+
+    def __call__(self, frames: UInt8[Tensor, "b c h w"], generator: torch.Generator) -> UInt8[Tensor, "b c h w"]:
+        """Returns the stacks at other intensities."""
+        factors = 1 + self.scale * draw_normal((len(frames), 1, 1, 1), generator).clamp_(-2, 2)
+        # The product is the only copy in float32: the rest happens in its place.
+        return (frames * factors.to(frames.device)).round_().clamp_(0, 255).to(torch.uint8)
