@@ -1,0 +1,25 @@
+"""The small network between features and a contrastive loss, thrown away after pretraining."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Module):
+    """Two linear layers with a ReLU between them (Chen et al. 2020, eq. 1).
+
+    Where SimCLR has BatchNorm there is LayerNorm: statistics of a batch would couple its samples and its ranks.
+    """
+
+    def __init__(self, feature_dim: int, hidden_dim: int, projection_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(feature_dim, hidden_dim, bias=False),
+            nn.LayerNorm(hidden_dim),
+            nn.ReLU(),
+            nn.Linear(hidden_dim, projection_dim),
+        )
+
+    def forward(self, features: Float[Tensor, "n feature_dim"]) -> Float[Tensor, "n projection_dim"]:
+        """Returns one projection per vector of features."""
+        projections: Tensor = self.layers(features)
+        return projections
