@@ -19,7 +19,9 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
@@ -37,7 +39,7 @@ from scripts.run.sequence_config import (
 from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, plot_sizes
 from scripts.run.sequence_result import SequenceResult, write_json
-from scripts.run.sequence_run import SequenceRun, train_to_the_end
+from scripts.run.sequence_run import SequenceRun, new_board, train_to_the_end
 from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table
 
 PRETRAINED = "+pretrained"  # after a model's name: it first predicts masked inputs of the same task
@@ -189,8 +191,23 @@ class Comparison:
                 "costs": {model: [cost._asdict() for cost in of_model] for model, of_model in costs.items()},
             },
         )
+        self.write_board(text, costs)
         print(text)
         return folder
+
+    def write_board(self, text: str, costs: dict[str, list[Cost]]) -> None:
+        """Shows tables and pictures in TensorBoard, as a run of their own, and each model's costs against length."""
+        folder = self.config.folder
+        with new_board(folder / "comparison") as board:
+            board.text("comparison/tables", text, step=0)
+            for path in sorted(folder.glob("*.png")):
+                pixels = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy())
+                board.images(f"comparison/{path.stem}", pixels.permute(2, 0, 1).unsqueeze(0), step=0)
+        for model, of_model in costs.items():
+            with new_board(folder / model / "costs") as board:
+                for cost in of_model:
+                    figures = {"cost/milliseconds": 1e3 * cost.seconds, "cost/megabytes": cost.peak_bytes / 1e6}
+                    board.scalars(figures, step=cost.length)
 
 
 def planned_models(config: CompareSequenceModels, settings: TaskPreset) -> list[SequenceRunConfig]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -157,12 +158,23 @@ class SequenceRun:
         self.board.hyper_parameters(
             flatten_config(config_to_json(self.config)) | {"label": result.model}, results=finals, step=self.steps
         )
-        with TensorBoardWriter(self.directory.path / "against_length", resume_step=-1) as board:
+        with new_board(self.directory.path / "against_length") as board:
             for length, metrics in result.lengths.items():
                 board.scalars({f"length/{name}": value for name, value in metrics.items()}, step=int(length))
+        with new_board(self.directory.path / "against_size") as board:
+            value = result.test[result.metric]
+            board.scalars({"size/metric_against_state": value}, step=result.state_size)
+            board.scalars({"size/metric_against_parameters": value}, step=result.parameters)
         self.board.close()
         self.tokens_board.close()
         result.write(self.directory.path)
+
+
+def new_board(folder: Path) -> TensorBoardWriter:
+    """Returns a writer for curves that are written at once, without those of an earlier time."""
+    for events in folder.glob("events.out.tfevents.*"):
+        events.unlink()
+    return TensorBoardWriter(folder)
 
 
 def as_pretraining(metrics: Metrics) -> Metrics:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from scripts import compare_sequence_models
 from scripts.compare_sequence_models import CompareSequenceModels, Comparison, planned_models, with_budget
@@ -71,6 +72,9 @@ def test_a_comparison_writes_tables_figures_and_pictures_and_tensorboard_runs(fi
     for name in ("curves", "sizes", "lengths"):
         with Image.open(finished / f"{name}.png") as picture:
             assert min(picture.size) > 300
+    events = EventAccumulator(str(finished / "comparison"))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"comparison/curves", "comparison/lengths", "comparison/sizes"}
     for cell in results_of(finished):
         assert "validation/accuracy" in read_scalars(finished / cell)
 
@@ -159,5 +163,6 @@ def test_costs_are_measured_once_and_drawn(tmp_path):
     assert [cost["length"] for cost in costs] == [7, 13]
     assert all(cost["seconds"] > 0 for cost in costs)
     assert (tmp_path / "costs.png").exists()
+    assert [length for length, _ in read_scalars(tmp_path / "gru/costs")["cost/milliseconds"]] == [7, 13]
     compare_sequence_models.main(config)
     assert json.loads((tmp_path / "comparison.json").read_text())["costs"]["gru"] == costs

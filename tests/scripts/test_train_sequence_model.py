@@ -51,7 +51,7 @@ def resume(config, path):
 def curves(path):
     """All scalars but those of the clock."""
     found = {}
-    for folder in (path, path / "against_tokens", path / "against_length"):
+    for folder in (path, path / "against_tokens", path / "against_length", path / "against_size"):
         scalars = read_scalars(folder)
         found |= {tag: points for tag, points in scalars.items() if not tag.startswith("time/")}
     return found
@@ -115,7 +115,8 @@ def test_a_run_leaves_everything_that_its_page_promises(tmp_path, capsys):
     assert [step for step, _ in found["validation/accuracy"]] == [5, 10, 11]
     assert [tokens for tokens, _ in found["tokens/validation_accuracy"]] == [5 * 3 * 72, 10 * 3 * 72, 11 * 3 * 72]
     assert [length for length, _ in found["length/accuracy"]] == [13 + 8, 71 + 8]
-    assert len(found["final/accuracy"]) == 1
+    ((state, accuracy),) = found["size/metric_against_state"]
+    assert (state, [(11, accuracy)]) == (2 * 7, found["final/accuracy"])
 
 
 def test_every_tag_that_a_run_writes_is_explained(tmp_path):
