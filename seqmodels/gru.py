@@ -39,7 +39,7 @@ class GRU(nn.Module):
 
     def initial_state(self, batch_size: int) -> GRUState:
         """Returns zeros."""
-        return GRUState(self.gru.weight_ih_l0.new_zeros(batch_size, self.d_model))
+        return GRUState(next(self.parameters()).new_zeros(batch_size, self.d_model))
 
     def step(self, x: Float[Tensor, "b d"], state: GRUState) -> tuple[Float[Tensor, "b d"], GRUState]:
         """Returns the output at one position, and the state after it."""

@@ -41,7 +41,7 @@ class LSTM(nn.Module):
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Returns zeros."""
-        zeros = self.lstm.weight_ih_l0.new_zeros(batch_size, self.d_model)
+        zeros = next(self.parameters()).new_zeros(batch_size, self.d_model)
         return LSTMState(zeros, zeros.clone())
 
     def step(self, x: Float[Tensor, "b d"], state: LSTMState) -> tuple[Float[Tensor, "b d"], LSTMState]:

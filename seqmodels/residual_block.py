@@ -1,6 +1,7 @@
 """What stands around a mixer in every stack: norms, residual connections and a feed-forward layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class ResidualBlock(nn.Module):
         self, mixer: nn.Module, d_model: int, *, feed_forward_dim: int | None, dropout: float, norm: Norm
     ) -> None:
         super().__init__()
-        self.mixer = mixer
+        self.mixer: Any = mixer  # its stack knows how it is called
         self.mixer_norm = norm(d_model)
         self.dropout = nn.Dropout(dropout)
         self.feed_forward_norm = None if feed_forward_dim is None else norm(d_model)
