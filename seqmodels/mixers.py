@@ -6,8 +6,12 @@ from functools import partial
 from typing import Any
 
 from .attention import Attention, head_size
+from .compressive_memory import delta_rule, linear_rule
 from .gru import GRU
+from .infini_attention import InfiniAttention
 from .lstm import LSTM
+from .mamba import Mamba
+from .mamba2 import Mamba2
 from .positions import AlibiBias, LearnedPositions, RotaryPositions, SinusoidalPositions, TransformerXLBias
 from .s4 import S4
 from .s4d import S4D, s4d_inv, s4d_legs, s4d_lin, s4d_real
@@ -43,6 +47,14 @@ def _window(d_model: int, *, num_heads: int = 4, window: int = 64) -> Attention:
     return Attention(d_model, num_heads=num_heads, rotation=rotation, window=window)
 
 
+def _infini_linear(d_model: int, *, num_heads: int = 4, segment_length: int = 64) -> InfiniAttention:
+    return InfiniAttention(d_model, writing_rule=linear_rule, num_heads=num_heads, segment_length=segment_length)
+
+
+def _infini_delta(d_model: int, *, num_heads: int = 4, segment_length: int = 64) -> InfiniAttention:
+    return InfiniAttention(d_model, writing_rule=delta_rule, num_heads=num_heads, segment_length=segment_length)
+
+
 # From d_model and the mixer's own keyword arguments to the mixer.
 MIXERS: dict[str, Callable[..., SequenceModel[Any]]] = {
     "attention-rotary": _rotary,
@@ -57,6 +69,10 @@ MIXERS: dict[str, Callable[..., SequenceModel[Any]]] = {
     "s4d-lin": partial(S4D, initialization=s4d_lin),
     "s4d-inv": partial(S4D, initialization=s4d_inv),
     "s4d-real": partial(S4D, initialization=s4d_real),
+    "infini-linear": _infini_linear,
+    "infini-delta": _infini_delta,
+    "mamba": Mamba,
+    "mamba2": Mamba2,
     "gru": GRU,
     "lstm": LSTM,
 }

@@ -13,12 +13,14 @@ class RowPieces(NamedTuple):
 
     Attributes:
         row: the row of the batch that each piece comes from.
+        start: the place in it of its first position.
         continues: True where a piece goes on with the row's carried state: it is the first one, and not reset.
         last: the number of each row's last piece.
         lengths: how many positions each piece has.
     """
 
     row: Int64[Tensor, " p"]
+    start: Int64[Tensor, " p"]
     continues: Bool[Tensor, " p"]
     last: Int64[Tensor, " b"]
     lengths: list[int]
@@ -46,6 +48,7 @@ def pieces_between(resets: Bool[Tensor, "b l"]) -> RowPieces:
     ends = torch.cat([flat[1:], flat.new_tensor([batch_size * length])])
     return RowPieces(
         row=row,
+        start=start,
         continues=(start == 0) & ~resets[row, 0],
         last=begins.sum(dim=1).cumsum(dim=0) - 1,
         lengths=(ends - flat).tolist(),
