@@ -41,6 +41,7 @@ from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, pl
 from scripts.run.sequence_result import SequenceResult, write_json
 from scripts.run.sequence_run import SequenceRun, new_board, train_to_the_end
 from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table
+from seqmodels.training import NonFiniteLossError
 
 PRETRAINED = "+pretrained"  # after a model's name: it first predicts masked inputs of the same task
 
@@ -106,7 +107,10 @@ class Comparison:
                 return False
             self.chosen.append(with_learning_rate(model, rate))
             for seed in self.config.seeds:
-                result = self.cell(replace(self.chosen[-1], seed=seed))
+                try:
+                    result = self.cell(replace(self.chosen[-1], seed=seed))
+                except NonFiniteLossError as error:
+                    raise ValueError(f"{model.label}, seed {seed}: {error}; try smaller --learning-rates") from error
                 if result is None:
                     return False
                 self.results.append(result)
@@ -122,10 +126,18 @@ class Comparison:
             tried = with_budget(replace(tried, test_lengths=()), steps)
         found: list[SequenceResult] = []
         for rate in self.config.learning_rates:
-            result = self.cell(with_learning_rate(tried, rate))
+            try:
+                result = self.cell(with_learning_rate(tried, rate))
+            except NonFiniteLossError as error:
+                print(f"{model.label} does not learn with {rate:g}: {error}", file=sys.stderr)
+                continue
             if result is None:
                 return None
             found.append(result)
+        if not found:
+            raise ValueError(
+                f"{model.label} learns with none of the rates {self.config.learning_rates}: try smaller ones"
+            )
         self.searched += found
         return max(found, key=lambda result: result.validation_rank).learning_rate
 

@@ -22,6 +22,7 @@ from scripts.run.run_directory import RunDirectory
 from scripts.run.sequence_assembly import build_fabric
 from scripts.run.sequence_config import PresetName, SequenceRunConfig, preset_for
 from scripts.run.sequence_run import SequenceRun, train_to_the_end
+from seqmodels.training import NonFiniteLossError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,11 @@ def main(command: TrainSequenceModel) -> None:
     if fabric.is_global_zero:
         what = f"{command.run.label} on {command.run.task}, {device_description(device)}"
         print(f"{what}, in {directory.path}", file=sys.stderr)
-    result = train_to_the_end(run)
+    try:
+        result = train_to_the_end(run)
+    except NonFiniteLossError as error:
+        advice = "try a smaller --learning-rate"
+        raise ValueError(f"{error}; the last good checkpoint stays in {directory.path}: {advice}") from error
     if not fabric.is_global_zero:
         return
     if result is None:

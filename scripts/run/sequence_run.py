@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from seqmodels.training import Metrics, NonFiniteLossError, train
+from seqmodels.training import Metrics, train
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config_file import config_to_json
@@ -44,6 +44,8 @@ class SequenceRun:
             # A folder of its own: there the axis counts tokens, and what a resume removes does as well.
             tokens = self.tokens if resumes else None
             self.tokens_board = TensorBoardWriter(directory.path / "against_tokens", resume_step=tokens)
+            if not resumes:
+                self.board.text("model/backend", describe_backend(self.parts.training.model), step=0)
 
     @property
     def steps(self) -> int:
@@ -154,7 +156,6 @@ class SequenceRun:
         assert self.tokens_board is not None
         finals = {f"final/{name}": value for name, value in result.test.items()}
         finals |= {"final/parameters": result.parameters, "final/state_size": result.state_size}
-        self.board.text("model/backend", result.backend, step=self.steps)
         self.board.hyper_parameters(
             flatten_config(config_to_json(self.config)) | {"label": result.model}, results=finals, step=self.steps
         )
@@ -192,21 +193,19 @@ def _best_point(curve: list[dict[str, float]], step: int) -> dict[str, float]:
 
 
 def train_to_the_end(run: SequenceRun) -> SequenceResult | None:
-    """Trains, logs and saves until the end; returns None when Ctrl-C or SIGTERM stopped it, saved, before that."""
+    """Trains, logs and saves until the end; returns None when Ctrl-C or SIGTERM stopped it, saved, before that.
+
+    Raises NonFiniteLossError; the last checkpoint, from before it, stays.
+    """
     with Interruption() as interruption, Progress(run.total_steps, first_step=run.steps) as progress:
-        try:
-            for metrics in run.metrics():
-                run.log(metrics)
-                progress.update(run.steps, loss=metrics.get("learning/loss"), accuracy=metrics.get("learning/accuracy"))
-                if _any_process_is_asked_to_stop(interruption, run.fabric):
-                    run.save()
-                    return None
-                if run.save_is_due():
-                    run.save()
-        except NonFiniteLossError as error:
-            raise ValueError(
-                f"{error}; the last good checkpoint stays in {run.directory.path}: try a smaller --learning-rate"
-            ) from error
+        for metrics in run.metrics():
+            run.log(metrics)
+            progress.update(run.steps, loss=metrics.get("learning/loss"), accuracy=metrics.get("learning/accuracy"))
+            if _any_process_is_asked_to_stop(interruption, run.fabric):
+                run.save()
+                return None
+            if run.save_is_due():
+                run.save()
     return run.finish()
 
 

@@ -112,6 +112,16 @@ def test_a_search_on_the_whole_budget_is_that_seeds_cell_as_well(tmp_path):
     assert len(results_of(tmp_path)) == 2
 
 
+def test_a_rate_with_which_a_model_diverges_is_passed_over_unless_all_do(tmp_path, capsys):
+    # 1e38: the weights overflow in the first update, and the second has no finite gradient.
+    config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e38, 1e-3), search_steps=3)
+    compare_sequence_models.main(config)
+    assert "gru does not learn with 1e+38: the gradient's norm is" in capsys.readouterr().err
+    assert "gru/seed1-rate0.001-steps5" in results_of(tmp_path)
+    with pytest.raises(ValueError, match=r"gru learns with none of the rates \(1e\+38, 2e\+38\)"):
+        compare_sequence_models.main(replace(config, learning_rates=(1e38, 2e38)))
+
+
 def test_one_rate_needs_no_search(tmp_path):
     compare_sequence_models.main(comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(2e-3,)))
     assert list(results_of(tmp_path)) == ["gru/seed1-rate0.002-steps5"]
