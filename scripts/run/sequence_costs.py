@@ -66,12 +66,13 @@ def _peak_memory(workload: Workload, settings: CostSettings, device: torch.devic
     _return_freed_memory()
     peaks = []
     for length in settings.lengths:
-        run = workload(length)
         started = time.perf_counter()
+        run = workload(length)
+        if peaks and time.perf_counter() - started > settings.seconds_limit:
+            break  # a context that takes so long to reach is not stepped after
         before = _reset_peak(device)
         run()
         peaks.append(max(_peak(device) - before, 0))
-        del run
         if time.perf_counter() - started > settings.seconds_limit:
             break
     return peaks
