@@ -13,6 +13,7 @@ from torch import nn
 from seqmodels.bidirectional import Bidirectional, BidirectionalStack
 from seqmodels.decoder import Decoder
 from seqmodels.masked_inputs import MaskedInputs, WithMaskToken
+from seqmodels.masked_model import MaskedModel
 from seqmodels.mixers import MIXERS, make_mixer
 from seqmodels.pixel_tokens import as_tokens
 from seqmodels.residual_stack import ResidualStack
@@ -177,8 +178,6 @@ def build_pretraining(config: SequenceRunConfig, model: nn.Module, task: Task, f
         raise ValueError(f"{config.task} asks for an answer at every position, and has nothing to pretrain for")
     if fabric.world_size > 1:
         raise ValueError(f"pretraining runs in one process, got {fabric.world_size}")
-    from seqmodels.masked_model import MaskedModel
-
     masked = MaskedModel(model.input_layer, model.encoder, num_outputs=task.spec.num_outputs)
     return build_training(
         with_total_steps(config.training, config.pretraining_steps), masked, task, config.seed, fabric

@@ -119,6 +119,39 @@ def test_a_run_leaves_everything_that_its_page_promises(tmp_path, capsys):
     assert (state, [(11, accuracy)]) == (2 * 7, found["final/accuracy"])
 
 
+PRETRAINED = replace(
+    TINY,
+    task="sequential-digits",
+    test_lengths=(),
+    pretraining_steps=6,
+    architecture=replace(TINY.architecture, bidirectional=True),
+)
+
+
+@pytest.mark.parametrize("steps", [4, 12])
+def test_a_run_stopped_in_or_after_pretraining_equals_one_that_never_stopped(steps, tmp_path, monkeypatch):
+    whole = run(PRETRAINED, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps)
+        stopped = run(PRETRAINED, tmp_path / "stopped")
+    assert (stopped["trainings"][0]["steps"] < 6) == (steps == 4)
+    assert_same(resume(PRETRAINED, tmp_path / "stopped")["trainings"], whole["trainings"])
+    assert curves(tmp_path / "stopped") == curves(tmp_path / "whole")
+
+
+def test_pretraining_comes_first_and_its_weights_are_trained_on(tmp_path):
+    state = run(PRETRAINED, tmp_path / "run")
+    first, second = state["trainings"]
+    assert (first["steps"], second["steps"]) == (6, 11)
+    shared = [name for name in first["model"] if name.startswith(("encoder", "input_layer"))]
+    assert shared
+    assert all(torch.equal(first["model"][name], second["model"][name]) for name in shared)
+    found = curves(tmp_path / "run")
+    assert max(step for step, _ in found["pretraining/validation_loss"]) == 6
+    assert [step for step, _ in found["validation/loss"]] == [6 + 5, 6 + 10, 6 + 11]
+    assert SequenceResult.read(tmp_path / "run").model == "gru+pretrained"
+
+
 def test_every_tag_that_a_run_writes_is_explained(tmp_path):
     run(replace(TINY, model="s4"), tmp_path / "run")
     explained = set(re.findall(r"`([a-z_/]+)`", (ROOT / "docs/sequences.md").read_text()))
