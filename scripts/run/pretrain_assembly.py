@@ -129,6 +129,7 @@ def build_parts(config: PretrainRunConfig, folder: Path, fabric: Fabric, *, watc
     method = build_method(config, store, fabric)
     assert isinstance(method, Method)
     if config.compile:
+        assert isinstance(method.encoder, nn.Module)
         method.encoder.compile()
     held_out = held_out_batch(config, store, method.time_offsets)
     pretraining = Pretraining(

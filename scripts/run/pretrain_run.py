@@ -1,5 +1,6 @@
 """One run of pretraining and everything it writes: curves, pictures, checkpoints, and the encoder at its end."""
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,7 @@ class PretrainRun:
         self.show_pictures()
         self.show_embeddings()
         scores = probe(self)
-        finals = {f"final/{name}": value for name, value in scores.items()}
+        finals = {"final/steps": float(self.steps)} | {f"final/{name}": value for name, value in scores.items()}
         config = flatten_config(config_to_json(self.config))
         self.board.hyper_parameters(config, results=finals, step=self.steps)
         self.board.close()
@@ -151,7 +152,10 @@ def pretrain_to_the_end(run: PretrainRun, probe: Callable[[PretrainRun], Metrics
     def done() -> int:
         return round(run.pretraining.seconds) if minutes else run.steps
 
-    with Interruption() as interruption, Progress(total, first_step=done(), unit="s" if minutes else "steps") as shown:
+    unit = "s" if minutes else "steps"
+    # One process shows how far all of them are.
+    stream = None if run.fabric.is_global_zero else io.StringIO()
+    with Interruption() as interruption, Progress(total, first_step=done(), unit=unit, stream=stream) as shown:
         try:
             for metrics in pretrain(run.pretraining):
                 run.log(metrics)

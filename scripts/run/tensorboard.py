@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
@@ -57,6 +58,9 @@ class TensorBoardWriter:
         step: int,
     ) -> None:
         """Adds vectors for the projector, each with its image and its labels."""
+        # TensorBoard cuts square images out of one large one.
+        height, width = images.shape[2:]
+        images = torch.nn.functional.pad(images, (0, max(height - width, 0), 0, max(width - height, 0)))
         rows = [[str(value) for value in row] for row in zip(*labels.values(), strict=True)]
         colours = images.float().expand(-1, 3, -1, -1) / 255 if images.shape[1] == 1 else images.float() / 255
         self._writer.add_embedding(features.float().cpu(), rows, colours.cpu(), step, tag, metadata_header=list(labels))

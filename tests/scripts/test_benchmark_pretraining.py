@@ -11,6 +11,7 @@ from scripts.benchmark_pretraining import BenchmarkPretraining, TwoViews
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_table_has_our_speed_the_usual_pipelines_and_their_ratio(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("scripts.run.pretrain_frames.SHARD_FRAMES", 60)  # at least three episodes
+    monkeypatch.setattr("scripts.run.pretrain_frames.available_cores", lambda: 1)  # no other process is started
     output = tmp_path / "speed.json"
     benchmark_pretraining.main(
         BenchmarkPretraining(

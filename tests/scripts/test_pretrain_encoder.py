@@ -19,7 +19,7 @@ from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
 from scripts.run.tensorboard import read_scalars
 
-FRAME_SHAPE = (1, 40, 36)
+FRAME_SHAPE = (1, 48, 36)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_run_leaves_an_encoder_curves_and_pictures(config, tmp_path, capsys, f
     assert capsys.readouterr().out.strip() == str(path / "encoder")
     encoder = load_encoder(path / "encoder")
     assert isinstance(encoder, NatureCNN)
-    assert encoder.frame_shape == (2, 40, 36)
+    assert encoder.frame_shape == (2, 48, 36)
     saved = weights(path)
     assert all(torch.equal(saved[f"encoder.{name}"], value) for name, value in encoder.state_dict().items())
     written = {file.name for file in path.iterdir()}
@@ -127,21 +127,17 @@ def test_other_methods_run_with_their_options(config, tmp_path, method):
         condition="action",
         pretraining=replace(config.pretraining, steps=1),
     )
-    if method == "mae":  # the default patch of 12 pixels does not divide 40
-        with pytest.raises(ValueError, match="patch_size must divide frames of 40x36 pixels"):
-            run(config, tmp_path / "run")
-        return
     run(config, tmp_path / "run")
-    assert load_encoder(tmp_path / "run/encoder").frame_shape == (2, 40, 36)
+    assert load_encoder(tmp_path / "run/encoder").frame_shape == (2, 48, 36)
 
 
 def test_a_saved_encoder_is_gone_on_with_and_one_for_other_frames_refused(config, tmp_path):
     torch.manual_seed(0)
-    NatureCNN(frame_shape=(2, 40, 36), feature_dim=13).save_pretrained(tmp_path / "first")
+    NatureCNN(frame_shape=(2, 48, 36), feature_dim=13).save_pretrained(tmp_path / "first")
     run(replace(config, encoder=str(tmp_path / "first")), tmp_path / "run")
     assert load_encoder(tmp_path / "run/encoder").feature_dim == 13
     NatureCNN().save_pretrained(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"takes stacks of shape \(4, 84, 84\), .* of shape \(2, 40, 36\)"):
+    with pytest.raises(ValueError, match=r"takes stacks of shape \(4, 84, 84\), .* of shape \(2, 48, 36\)"):
         run(replace(config, encoder=str(tmp_path / "other")), tmp_path / "refused")
 
 

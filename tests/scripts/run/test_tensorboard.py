@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
@@ -97,3 +98,26 @@ def test_flat_names_are_dotted() -> None:
 def test_a_frame_of_another_type_is_refused(tmp_path: Path) -> None:
     with TensorBoardWriter(tmp_path) as writer, pytest.raises(Exception, match="frames"):
         writer.video("v", np.zeros((3, 7, 5, 3), np.float32), frames_per_second=10.0, step=1)
+
+
+def test_images_are_one_grid_in_their_own_grey(tmp_path: Path) -> None:
+    grey = torch.full((3, 1, 7, 5), 51, dtype=torch.uint8)
+    with TensorBoardWriter(tmp_path) as board:
+        board.images("pictures/views", grey, step=3)
+    (image,) = read_events(tmp_path).Images("pictures/views")
+    pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)).convert("L"))
+    assert image.step == 3
+    assert (pixels == 51).sum() == grey.numel()
+
+
+def test_embeddings_have_a_vector_an_image_and_labels_each(tmp_path: Path) -> None:
+    features = torch.arange(15.0).view(5, 3)
+    images = torch.full((5, 1, 7, 11), 51, dtype=torch.uint8)  # the projector takes square ones
+    labels = {"game": ["Pong"] * 5, "action": range(5)}
+    with TensorBoardWriter(tmp_path) as board:
+        board.embeddings("features", features, images=images, labels=labels, step=3)
+    (vectors,) = tmp_path.rglob("tensors.tsv")
+    assert np.array_equal(np.loadtxt(vectors, delimiter="\t"), features)
+    metadata = (vectors.parent / "metadata.tsv").read_text().splitlines()
+    assert metadata == ["game\taction", *(f"Pong\t{action}" for action in range(5))]
+    assert Image.open(vectors.parent / "sprite.png").size == (33, 33)
