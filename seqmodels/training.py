@@ -224,7 +224,7 @@ class SequenceTraining:
             with self.fabric.autocast():
                 outputs = self.model(share.inputs, share.lengths)
             sums += score(outputs, share.targets, task.spec.output).detached()
-        return mean_scores(self.fabric.all_reduce(sums, reduce_op="sum"), task)
+        return mean_scores(summed(sums, self.fabric), task)
 
 
 def is_better(metric: float, other: float, task: Task) -> bool:
@@ -232,6 +232,13 @@ def is_better(metric: float, other: float, task: Task) -> bool:
     if math.isnan(other):
         return not math.isnan(metric)
     return metric < other if task.spec.metric == "mean_squared_error" else metric > other
+
+
+def summed(tensor: Float[Tensor, "5"], fabric: Fabric) -> Float[Tensor, "5"]:
+    """Returns the sum over all processes."""
+    total = fabric.all_reduce(tensor.clone(), reduce_op="sum")
+    assert isinstance(total, Tensor)
+    return total
 
 
 def mean_scores(sums: Float[Tensor, "5"], task: Task) -> Metrics:
@@ -294,8 +301,7 @@ class Interval:
     def metrics(self, training: SequenceTraining) -> Metrics:
         """Returns the metrics of docs/sequences.md; raises NonFiniteLossError where the loss went wrong on a GPU."""
         steps = training.steps - self._first_step
-        sums = training.fabric.all_reduce(self._sums, reduce_op="sum")
-        scores = mean_scores(sums, training.task)
+        scores = mean_scores(summed(self._sums, training.fabric), training.task)
         if not math.isfinite(scores["loss"]):
             raise NonFiniteLossError(
                 f"the loss became {scores['loss']} between steps {self._first_step} and {training.steps}"

@@ -105,7 +105,8 @@ def build_model(config: SequenceRunConfig, spec: TaskSpec, max_length: int) -> n
         if isinstance(encoder, BidirectionalStack):
             raise ValueError(f"{config.task} asks for an answer at every position: a bidirectional model would see it")
         return Decoder(input_layer, encoder, num_outputs=spec.num_outputs)
-    classifier = SequenceClassifier if spec.sequences_per_example == 1 else PairClassifier
+    one_row = spec.sequences_per_example == 1
+    classifier: type[SequenceClassifier] | type[PairClassifier] = SequenceClassifier if one_row else PairClassifier
     return classifier(input_layer, encoder, pooling=config.architecture.pooling, num_outputs=spec.num_outputs)
 
 
@@ -114,7 +115,7 @@ def state_size(model: nn.Module, length: int) -> int:
     stacks = [module for module in model.modules() if isinstance(module, ResidualStack)]
     pairs = [module for module in model.modules() if isinstance(module, Bidirectional)]
     mixers = [mixer for pair in pairs for mixer in (pair.forward_mixer, pair.backward_mixer)]
-    return sum(part.state_size(length) for part in [*stacks, *mixers])
+    return sum(stack.state_size(length) for stack in stacks) + sum(mixer.state_size(length) for mixer in mixers)
 
 
 @runtime_checkable

@@ -38,7 +38,8 @@ class SequenceRun:
         if resumes and directory.checkpoint.exists():
             self._load(load_checkpoint(directory.checkpoint))
         self._saved_at = self.steps
-        self.board = self.tokens_board = None
+        self.board: TensorBoardWriter | None = None  # of the one process that writes
+        self.tokens_board: TensorBoardWriter | None = None
         if fabric.is_global_zero:
             self.board = TensorBoardWriter(directory.path, resume_step=self.steps if resumes else None)
             # A folder of its own: there the axis counts tokens, and what a resume removes does as well.
