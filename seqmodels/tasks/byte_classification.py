@@ -70,8 +70,8 @@ class ByteClassification:
             inputs, lengths = examples.texts.padded(rows)
             return Batch(inputs, lengths, torch.from_numpy(examples.labels[indices].astype(np.int64)))
 
-        indices: dict[Split, np.ndarray] = {split: np.arange(len(examples.labels))}
-        return stored_batches(gather, indices, split, batch_size=batch_size, seed=seed, first_batch=first_batch)
+        members: dict[Split, Int64[np.ndarray, " n"]] = {split: np.arange(len(examples.labels))}
+        return stored_batches(gather, members, split, batch_size=batch_size, seed=seed, first_batch=first_batch)
 
 
 def byte_rows(texts: list[bytes], *, max_length: int) -> RaggedTokens:

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from .mnist import with_validation
 from .pixel_classification import PixelClassification
-from .pixel_rows import PixelInput, PixelRows
+from .pixel_rows import PixelInput, PixelRows, with_validation
 from .published_files import Published, hub_examples, locate
 from .task import Split
 

@@ -37,7 +37,7 @@ def _load(path: Path) -> Any:
 
 def _write(place: Path, arrays: Arrays) -> None:
     beside = place.with_name(f".{place.name}.{os.getpid()}")
-    beside.mkdir(parents=True)
+    beside.mkdir(parents=True, exist_ok=True)
     try:
         for name, array in arrays.items():
             np.save(beside / f"{name}.npy", array, allow_pickle=False)

@@ -41,12 +41,17 @@ def generated_batches(
         for number in count(first_batch):
             yield draw(_stream(seed, split, number), batch_size)
         return
+    drawn: dict[int, Batch] = {}
     for start in range(first_batch * batch_size, num_held_out[split], batch_size):
         stop = min(start + batch_size, num_held_out[split])
         groups = range(start // _HELD_OUT_GROUP, -(-stop // _HELD_OUT_GROUP))
-        drawn = joined([draw(_stream(_HELD_OUT_SEED, split, group), _HELD_OUT_GROUP) for group in groups])
+        # A small batch needs a part of a group, and the next batch another part of it.
+        drawn = {
+            group: drawn.get(group) or draw(_stream(_HELD_OUT_SEED, split, group), _HELD_OUT_GROUP) for group in groups
+        }
         first = start - groups.start * _HELD_OUT_GROUP
-        yield _cut(Batch(*(part[first : first + stop - start] for part in drawn)))
+        rows = joined(list(drawn.values()))
+        yield _cut(Batch(*(part[first : first + stop - start] for part in rows)))
 
 
 def joined(batches: list[Batch]) -> Batch:

@@ -26,7 +26,8 @@ class ListOps:
     parameters of Tay et al. 2021 (LRA) and brackets that the tokens keep.
 
     >>> from seqmodels.tasks.listops_trees import evaluate, expression
-    >>> task = ListOps(ListOpsShape(max_depth=3, max_args=3, min_length=7, max_length=10), num_train=5, num_test=2)
+    >>> shape = ListOpsShape(max_depth=3, max_args=3, min_length=7, max_length=10)
+    >>> task = ListOps(shape, num_train=5, num_validation=2, num_test=2)
     >>> batch = next(task.batches("train", batch_size=1, seed=0))
     >>> print(batch.inputs[0].tolist(), expression(batch.inputs[0].numpy()), batch.targets.item(), sep="\n")
     """

@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from .pixel_classification import PixelClassification
-from .pixel_rows import PixelInput, PixelRows
+from .pixel_rows import PixelInput, PixelRows, with_validation
 from .published_files import Published, hub_examples, locate
-from .stored_batches import shuffled_split
 from .task import Split
 
 MNIST = Published(
@@ -54,16 +53,6 @@ def _load(folder: Path | None) -> dict[Split, PixelRows]:
             for name in ("train", "t10k")
         )
     return with_validation(train, test)
-
-
-def with_validation(train: PixelRows, test: PixelRows) -> dict[Split, PixelRows]:
-    """Returns the splits, with a tenth of the training images held out."""
-    kept, held_out = shuffled_split(len(train.labels), held_out=max(1, len(train.labels) // 10))
-    return {
-        "train": train._replace(pixels=train.pixels[kept], labels=train.labels[kept]),
-        "validation": train._replace(pixels=train.pixels[held_out], labels=train.labels[held_out]),
-        "test": test,
-    }
 
 
 def _idx_file(folder: Path, name: str) -> Path:

@@ -188,10 +188,10 @@ class ContourGrowth:
 
     def _free(self, ends: Int64[np.ndarray, "n k 2"], taken: Canvas) -> Float[np.ndarray, "n k"]:
         """Returns how free of other paddles' room the pixels around these places are, from 0 to 1."""
-        num_images, num_ends, _ = ends.shape
-        around = (ends[:, :, None] + self._disc).reshape(num_images, -1, 2)
+        num_images, num_ends, num_around = *ends.shape[:2], len(self._disc)
+        around = (ends[:, :, None] + self._disc).reshape(num_images, num_ends * num_around, 2)
         inside = ((ends >= 0) & (ends < self.settings.size)).all(axis=2)
-        return inside * (1 - taken.at(around).reshape(num_images, num_ends, -1).max(axis=2) / FULL)
+        return inside * (1 - taken.at(around).reshape(num_images, num_ends, num_around).max(axis=2) / FULL)
 
     def _grow_distractors(
         self, taken: Canvas, generator: np.random.Generator

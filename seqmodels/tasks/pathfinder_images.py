@@ -9,7 +9,9 @@ from .pathfinder_contours import Chains, ContourGrowth, GrownContours
 from .pathfinder_paddles import Canvas, disc_stamp
 from .pathfinder_settings import PathfinderSettings
 
-_STARTED_TOGETHER = 512  # images of which the contours are begun at once; most cannot be finished
+# Images are begun many at once, because most cannot be finished: a few at first, which tell how many it takes.
+_FIRST_STARTS = 256
+_MOST_PIXELS = 1 << 22  # in the images that are begun at once
 _MOST_STARTS = 100_000  # after which settings that never gave an image are given up
 
 
@@ -50,16 +52,19 @@ def _draw_variant(
     growth = ContourGrowth(settings, margin=margin)
     drawn: list[PathfinderImages] = []
     num_drawn = num_started = 0
+    num_starts = _FIRST_STARTS
     while num_drawn < num_images:
         if num_started > _MOST_STARTS and not num_drawn:
             raise RuntimeError(
                 f"no two contours of {contour_length} paddles found room in {num_started:,} images of {settings.size} "
                 "pixels a side"
             )
-        grown = growth.grow(_STARTED_TOGETHER, contour_length, generator)
+        grown = growth.grow(num_starts, contour_length, generator)
         drawn.append(_draw(growth, grown, generator))
         num_drawn += len(grown.has_distractor)
-        num_started += _STARTED_TOGETHER
+        num_started += num_starts
+        needed = (num_images - num_drawn) * num_started // max(num_drawn, 1)
+        num_starts = min(max(needed, 32), _MOST_PIXELS // settings.size**2)
     return PathfinderImages(*(np.concatenate(part)[:num_images] for part in zip(*drawn, strict=True)))
 
 

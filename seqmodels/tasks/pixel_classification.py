@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from jaxtyping import Int64
 
 from .pixel_rows import PixelInput, PixelRows
 from .stored_batches import stored_batches
@@ -56,5 +57,5 @@ class PixelClassification:
             loaded = self._load()
             self._splits = {name: rows._replace(input=self.spec.input) for name, rows in loaded.items()}
         rows = self._splits[split]
-        indices: dict[Split, np.ndarray] = {split: np.arange(len(rows.labels))}
-        return stored_batches(rows.gather, indices, split, batch_size=batch_size, seed=seed, first_batch=first_batch)
+        members: dict[Split, Int64[np.ndarray, " n"]] = {split: np.arange(len(rows.labels))}
+        return stored_batches(rows.gather, members, split, batch_size=batch_size, seed=seed, first_batch=first_batch)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 
-from .task import Batch
+from .stored_batches import shuffled_split
+from .task import Batch, Split
 
 # As numbers from -1 to 1, or as one of 256 tokens (one channel only): LRA's models read the one or the other.
 PixelInput = Literal["values", "tokens"]
@@ -28,3 +29,13 @@ class PixelRows(NamedTuple):
             lengths=torch.full((len(indices),), pixels.shape[1]),
             targets=torch.from_numpy(self.labels[indices].astype(np.int64)),
         )
+
+
+def with_validation(train: PixelRows, test: PixelRows) -> dict[Split, PixelRows]:
+    """Returns the splits, with a tenth of the training images held out."""
+    kept, held_out = shuffled_split(len(train.labels), held_out=max(1, len(train.labels) // 10))
+    return {
+        "train": train._replace(pixels=train.pixels[kept], labels=train.labels[kept]),
+        "validation": train._replace(pixels=train.pixels[held_out], labels=train.labels[held_out]),
+        "test": test,
+    }

@@ -43,11 +43,6 @@ def hub_examples(published: Published, split: str) -> Iterable[dict[str, Any]]:
     # Imported only here: an optional dependency, and slow to import.
     from datasets import load_dataset
 
-    examples: Iterable[dict[str, Any]] = load_dataset(published.hub_name, split=split)
+    loaded: Any = load_dataset(published.hub_name, split=split)
+    examples: Iterable[dict[str, Any]] = loaded
     return examples
-
-
-def require_size(path: Path, size: int, contents: str) -> None:
-    """Raises ValueError, with both sizes, unless the file has this many bytes."""
-    if path.stat().st_size != size:
-        raise ValueError(f"{path} must have {size:,} bytes ({contents}), got {path.stat().st_size:,}")

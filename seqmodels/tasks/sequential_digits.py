@@ -30,12 +30,6 @@ def _load() -> dict[Split, PixelRows]:
     order = np.random.default_rng(0).permutation(len(digits.target))
     pixels = digits.data.astype(np.uint8)[order, :, None]
     labels = digits.target.astype(np.uint8)[order]
-    edges = {
-        "train": (2 * _NUM_HELD_OUT, None),
-        "validation": (0, _NUM_HELD_OUT),
-        "test": (_NUM_HELD_OUT, 2 * _NUM_HELD_OUT),
-    }
-    rows: dict[Split, PixelRows] = {}
-    for split, (start, stop) in edges.items():
-        rows[split] = PixelRows(pixels[start:stop], labels[start:stop], largest=16)
-    return rows
+    validation, test = slice(0, _NUM_HELD_OUT), slice(_NUM_HELD_OUT, 2 * _NUM_HELD_OUT)
+    parts: dict[Split, slice] = {"train": slice(2 * _NUM_HELD_OUT, None), "validation": validation, "test": test}
+    return {split: PixelRows(pixels[part], labels[part], largest=16) for split, part in parts.items()}

@@ -1,0 +1,182 @@
+"""The tasks of published data read the very files of their publishers, and say what is wrong with others."""
+
+import gzip
+import importlib.util
+import shutil
+
+import numpy as np
+import pytest
+
+from seqmodels.tasks import lra_image, lra_retrieval, lra_text, sequential_cifar, sequential_digits, sequential_mnist
+from seqmodels.tasks.mnist import read_idx
+
+WITHOUT_FOLDER = {
+    lra_text: "aclImdb_v1.tar.gz",
+    lra_image: "cifar-10-binary.tar.gz",
+    sequential_cifar: "cifar-10-binary.tar.gz",
+    sequential_mnist: "idx3-ubyte",
+}
+
+
+def everything(task, split):
+    """Returns inputs, lengths and targets of a split that ends, or of one training epoch, unordered."""
+    number = 1_000 if split != "train" else 5_000
+    return next(task.batches(split, batch_size=number, seed=0))
+
+
+@pytest.fixture
+def damaged(published, tmp_path):
+    """Returns a copy of the data folder, to be spoilt."""
+    return shutil.copytree(published, tmp_path / "data")
+
+
+def test_mnist_is_read_pixel_by_pixel_from_white_1_to_black_minus_1(published):
+    batch = everything(sequential_mnist(published), "test")
+    raw = gzip.decompress((published / "MNIST/raw/t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    expected = np.frombuffer(raw, dtype=np.uint8).reshape(5, 784) / 127.5 - 1
+    np.testing.assert_allclose(batch.inputs[..., 0], expected, atol=1e-6)
+    assert batch.targets.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_tenth_of_mnist_is_held_out_for_validation(published):
+    task = sequential_mnist(published)
+    assert len(everything(task, "validation").targets) == 2  # of 23
+    epoch = next(task.batches("train", batch_size=21, seed=0))
+    kept = sorted([*epoch.targets.tolist(), *everything(task, "validation").targets.tolist()])
+    assert kept == sorted(number % 10 for number in range(23))
+
+
+def test_colours_of_cifar_are_read_plane_by_plane(published):
+    batch = everything(sequential_cifar(published), "test")
+    records = np.fromfile(published / "cifar-10-batches-bin/test_batch.bin", dtype=np.uint8).reshape(3, 3073)
+    assert batch.targets.tolist() == records[:, 0].tolist()
+    for channel in range(3):
+        plane = records[:, 1 + 1024 * channel : 1 + 1024 * (channel + 1)] / 127.5 - 1
+        np.testing.assert_allclose(batch.inputs[..., channel], plane, atol=1e-6)
+
+
+def test_the_image_task_is_cifar_in_grey_as_values_or_tokens(published):
+    colours = everything(sequential_cifar(published), "test").inputs.numpy()
+    grey = everything(lra_image(published), "test").inputs[..., 0]
+    tokens = everything(lra_image(published, inputs="tokens"), "test").inputs
+    expected = (colours + 1) * 127.5 @ np.array([0.2989, 0.587, 0.114])
+    np.testing.assert_allclose(tokens, expected, atol=0.51)
+    np.testing.assert_allclose(grey, tokens / 127.5 - 1, atol=1e-6)
+
+
+def test_reviews_are_bytes_and_kind_ones_are_class_1(published):
+    batch = everything(lra_text(published), "test")
+    texts = [bytes(row[:length].tolist()).decode() for row, length in zip(batch.inputs, batch.lengths, strict=True)]
+    assert len(texts) == 22
+    assert all((" is kind" in text) == bool(target) for text, target in zip(texts, batch.targets, strict=True))
+    assert "test review 3 is unkind. Né à Paris.!!!" in texts
+
+
+def test_long_texts_are_cut(published):
+    assert everything(lra_text(published, max_length=7), "validation").inputs.shape == (2, 7)
+
+
+def test_a_pair_of_papers_is_two_adjacent_rows(published):
+    batch = everything(lra_retrieval(published), "validation")
+    texts = [bytes(row[:length].tolist()).decode() for row, length in zip(batch.inputs, batch.lengths, strict=True)]
+    expected = [text for pair in range(3) for text in (f"abstract eval {pair}{'.' * pair}", f'other "eval" {pair}')]
+    assert texts == expected
+    assert batch.targets.tolist() == [0, 1, 0]
+
+
+def test_digits_are_those_of_scikit_learn_in_three_fixed_parts():
+    from sklearn.datasets import load_digits
+
+    task = sequential_digits()
+    sizes = {split: len(everything(task, split).targets) for split in ("validation", "test")}
+    assert sizes == {"validation": 180, "test": 180}
+    images = np.concatenate(
+        [
+            next(task.batches(split, batch_size=1_437 if split == "train" else 180, seed=0)).inputs[..., 0]
+            for split in ("train", "validation", "test")
+        ]
+    )
+    expected = load_digits().data / 8 - 1
+    assert sorted(map(tuple, images.tolist())) == sorted(map(tuple, expected.tolist()))
+
+
+def test_colours_cannot_be_tokens():
+    from seqmodels.tasks import PixelClassification
+
+    with pytest.raises(ValueError, match="pixels of photos can be tokens only if they have 1 channel, got 3"):
+        PixelClassification("photos", dict, num_pixels=4, num_channels=3, num_classes=2, inputs="tokens")
+
+
+def test_a_missing_file_of_mnist_is_named(damaged):
+    (damaged / "MNIST/raw/train-labels-idx1-ubyte").unlink()
+    with pytest.raises(FileNotFoundError, match="found neither train-labels-idx1-ubyte nor train-labels-idx1-ubyte.gz"):
+        everything(sequential_mnist(damaged), "test")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"\x00\x00\x0d\x01\x00\x00\x00\x03abc",
+            "must begin as an idx file of unsigned bytes with 1 axes, got 00 00 0d",
+        ),
+        (b"\x00\x00", "must begin as an idx file"),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x03ab", r"must hold 3 numbers \(3,\), got 2"),
+    ],
+    ids=["of another type", "too short", "cut off"],
+)
+def test_a_file_that_is_no_idx_file_is_refused(content, message, tmp_path):
+    path = tmp_path / "labels"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_idx(path, num_axes=1)
+
+
+def test_a_cifar_file_of_another_size_is_refused(damaged):
+    with (damaged / "cifar-10-batches-bin/data_batch_2.bin").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="data_batch_2.bin must hold records of 3,073 bytes, got 9,220 bytes in all"):
+        everything(lra_image(damaged), "test")
+
+
+def test_a_missing_cifar_file_is_named(damaged):
+    (damaged / "cifar-10-batches-bin/data_batch_4.bin").unlink()
+    with pytest.raises(FileNotFoundError, match="data_batch_4.bin is missing; expected in cifar-10-batches-bin are"):
+        everything(sequential_cifar(damaged), "test")
+
+
+def test_a_folder_without_reviews_is_named(damaged):
+    shutil.rmtree(damaged / "aclImdb/test/neg")
+    with pytest.raises(FileNotFoundError, match="found no .txt file in .*aclImdb/test/neg"):
+        everything(lra_text(damaged), "train")
+
+
+@pytest.mark.parametrize("line", ["1.0\tA\tB\tone text only\n", "2\tA\tB\tone\ttwo\n"])
+def test_a_line_that_is_no_pair_is_named_by_its_number(line, damaged):
+    with (damaged / "lra_release/tsv_data/new_aan_pairs.eval.tsv").open("a") as file:
+        file.write(line)
+    with pytest.raises(ValueError, match="line 4 of .*eval.tsv must have 5 columns, the first of them 0 or 1, got"):
+        everything(lra_retrieval(damaged), "test")
+
+
+def test_a_missing_file_of_pairs_is_named(damaged):
+    (damaged / "lra_release/tsv_data/new_aan_pairs.test.tsv").unlink()
+    with pytest.raises(FileNotFoundError, match="new_aan_pairs.test.tsv is missing; expected in .*tsv_data are"):
+        everything(lra_retrieval(damaged), "train")
+
+
+def test_retrieval_is_read_from_a_folder_only():
+    with pytest.raises(FileNotFoundError, match="task retrieval needs a data folder .*lra_release.gz"):
+        lra_retrieval(None)
+
+
+@pytest.mark.parametrize("build", WITHOUT_FOLDER, ids=lambda build: build.__name__)
+def test_without_a_folder_and_without_datasets_both_ways_to_the_data_are_named(build, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "seqmodels.tasks.published_files.find_spec", lambda name: None if name == "datasets" else find_spec(name)
+    )
+    with pytest.raises(
+        FileNotFoundError, match=f"needs the package `datasets`, .* or a data folder .*{WITHOUT_FOLDER[build]}"
+    ):
+        build(None)
