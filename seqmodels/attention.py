@@ -71,6 +71,8 @@ class Attention(nn.Module):
         batch_size, length, _ = x.shape
         if state is not None:
             check_state_fits(state, batch_size)
+            if self.window is None and state.keys.shape[2] == 0:
+                state = None  # only a sequence's start has no column, and without a state there is a faster way
         places = places_of(length, state, resets, x.device)
         query, keys, values = self._project(x, places)  # (B, H, L, E) each
         whole = state is None and resets is None and self.bias is None
@@ -95,7 +97,7 @@ class Attention(nn.Module):
         """Returns queries, keys and values with their positions in them, (B, H, L, E) each."""
         if self.embedding is not None:
             x = x + self.embedding(places.position).to(x.dtype)
-        projected = self.in_proj(x).unflatten(-1, (3, self.num_heads, self.head_dim))
+        projected = self.in_proj(x).view(*x.shape[:2], 3, self.num_heads, self.head_dim)
         query, keys, values = projected.permute(2, 0, 3, 1, 4)
         if self.rotation is not None:
             query, keys = self.rotation(query, places.position), self.rotation(keys, places.position)
@@ -140,7 +142,7 @@ class Attention(nn.Module):
         )
         cut_sequence = number_blocks(sequence.expand(batch_size, -1), block)
         heads = self._attend(blocks(query, block), cut_columns, cut_sequence)  # (B * blocks, H, block, E)
-        heads = heads.unflatten(0, (batch_size, -1)).transpose(1, 2).flatten(2, 3)
+        heads = heads.reshape(batch_size, -1, *heads.shape[1:]).transpose(1, 2).flatten(2, 3)
         return heads[:, :, :length]
 
     def initial_state(self, batch_size: int) -> KeyValueCache:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from .residual_block import Norm, ResidualBlock
-from .residual_stack import common_width
+from .residual_stack import blocks_of, common_width
 from .sequence_model import SequenceModel
 
 
@@ -67,7 +67,7 @@ class BidirectionalStack(nn.Module):
 
     def encode(self, x: Float[Tensor, "b l d"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l d"]:
         """Returns the outputs; those at and after a row's length mean nothing."""
-        for block in self.blocks:
+        for block in blocks_of(self.blocks):
             x = block.add(x, block.mixer(block.mixer_norm(x), lengths))
         output: Tensor = self.norm(x)
         return output

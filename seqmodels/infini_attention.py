@@ -99,7 +99,7 @@ class InfiniAttention(nn.Module):
 
     def _project(self, x: Float[Tensor, "b l d"]) -> tuple[Tensor, Tensor, Tensor]:
         """Returns queries, keys and values, (B, H, L, E) each."""
-        projected = self.in_proj(x).unflatten(-1, (3, self.num_heads, self.head_dim))
+        projected = self.in_proj(x).view(*x.shape[:2], 3, self.num_heads, self.head_dim)
         query, keys, values = projected.permute(2, 0, 3, 1, 4)
         return query, keys, values
 
@@ -119,7 +119,7 @@ class InfiniAttention(nn.Module):
         def lay_out(kept: Tensor, new: Tensor) -> Tensor:
             source = torch.cat([kept.to(new.dtype), new], dim=2)  # (B, H, S + L, E)
             laid_out = source[pieces.row.unsqueeze(1), :, index]  # (P, n S, H, E)
-            return laid_out.transpose(1, 2).unflatten(2, (-1, size))
+            return laid_out.view(len(index), -1, size, *laid_out.shape[2:]).permute(0, 3, 1, 2, 4)
 
         return _Segments(
             lay_out(torch.zeros_like(state.keys), query),
@@ -135,7 +135,7 @@ class InfiniAttention(nn.Module):
         position = torch.arange(self.segment_length, device=queries.device).unsqueeze(0)
         queries, keys = self.rotation(queries, position), self.rotation(keys, position)
         heads = scaled_dot_product_attention(queries, keys, values, is_causal=True)
-        return heads.unflatten(0, (len(segments.first), -1)).transpose(1, 2)
+        return heads.view(len(segments.first), -1, *heads.shape[1:]).transpose(1, 2)
 
     def _read_and_write(
         self, segments: _Segments, state: InfiniState, pieces: RowPieces

@@ -1,7 +1,7 @@
 """The one causal stack around every mixer, so that a comparison of mixers compares nothing else."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -36,9 +36,10 @@ class ResidualStack(nn.Module):
         super().__init__()
         self.d_model = common_width(mixers)
         self.blocks = nn.ModuleList(
-            ResidualBlock(mixer, self.d_model, feed_forward_dim=feed_forward_dim, dropout=dropout, norm=norm)
+            ResidualBlock(
+                cast(nn.Module, mixer), self.d_model, feed_forward_dim=feed_forward_dim, dropout=dropout, norm=norm
+            )
             for mixer in mixers
-            if isinstance(mixer, nn.Module)
         )
         self.norm = norm(self.d_model)
 
@@ -49,10 +50,9 @@ class ResidualStack(nn.Module):
         if state is not None:
             check_state_fits(state, len(x))
         states = []
-        for index, block in enumerate(self.blocks):
-            mixed, after = block.mixer(
-                block.mixer_norm(x), state=None if state is None else state[index], resets=resets
-            )
+        for index, block in enumerate(blocks_of(self.blocks)):
+            before = None if state is None else state[index]
+            mixed, after = block.mixer(block.mixer_norm(x), state=before, resets=resets)
             x = block.add(x, mixed)
             states.append(after)
         output: Tensor = self.norm(x)
@@ -65,13 +65,13 @@ class ResidualStack(nn.Module):
 
     def initial_state(self, batch_size: int) -> StackState:
         """Returns the mixers' initial states."""
-        return tuple(block.mixer.initial_state(batch_size) for block in self.blocks)
+        return tuple(block.mixer.initial_state(batch_size) for block in blocks_of(self.blocks))
 
     def step(self, x: Float[Tensor, "b d"], state: StackState) -> tuple[Float[Tensor, "b d"], StackState]:
         """Returns the output at one position, and the state after it."""
         check_state_fits(state, len(x))
         states = []
-        for block, before in zip(self.blocks, state, strict=True):
+        for block, before in zip(blocks_of(self.blocks), state, strict=True):
             mixed, after = block.mixer.step(block.mixer_norm(x), before)
             x = block.add(x, mixed)
             states.append(after)
@@ -80,7 +80,12 @@ class ResidualStack(nn.Module):
 
     def state_size(self, length: int) -> int:
         """Returns the sum over the mixers."""
-        return sum(block.mixer.state_size(length) for block in self.blocks)
+        return sum(int(block.mixer.state_size(length)) for block in blocks_of(self.blocks))
+
+
+def blocks_of(modules: nn.ModuleList) -> list[ResidualBlock]:
+    """Returns the blocks in a list of modules that holds nothing else."""
+    return [cast(ResidualBlock, module) for module in modules]
 
 
 def common_width(mixers: Sequence[Any]) -> int:

@@ -31,7 +31,8 @@ class RowPieces(NamedTuple):
 
     def unpack(self, packed: PackedSequence) -> Float[Tensor, "b l d"]:
         """Returns the rows put together again."""
-        return torch.cat(unpack_sequence(packed)).unflatten(0, (len(self.last), -1))
+        together = torch.cat(unpack_sequence(packed))
+        return together.view(len(self.last), -1, together.shape[1])
 
     def start_states(self, carried: Float[Tensor, "b d"]) -> Float[Tensor, "p d"]:
         """Returns the state before each piece: the row's carried one, or zeros."""

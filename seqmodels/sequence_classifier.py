@@ -58,7 +58,7 @@ class PairClassifier(nn.Module):
     ) -> Float[Tensor, "b k"]:
         """Returns the outputs of each pair: rows 0 and 1, 2 and 3, ..."""
         hidden = self.encoder.encode(self.input_layer(inputs), lengths)
-        pairs = pool(hidden, lengths, self.pooling).unflatten(0, (-1, 2))  # (B, 2, D)
-        first, second = pairs.unbind(dim=1)
+        rows = pool(hidden, lengths, self.pooling)
+        first, second = rows[0::2], rows[1::2]
         outputs: Tensor = self.output_layer(torch.cat([first, second, first * second, first - second], dim=-1))
         return outputs
