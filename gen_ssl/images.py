@@ -17,4 +17,5 @@ def side_by_side(*stacks: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b 1 h wide
 
 def as_pixels(values: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Returns numbers from 0 to 1 as pixels from 0 to 255; those beyond are cut off."""
-    return (255 * values.detach().float()).round().clamp(0, 255).to(torch.uint8)
+    wide = values.detach().to(torch.promote_types(values.dtype, torch.float32))
+    return (255 * wide).round().clamp(0, 255).to(torch.uint8)
