@@ -60,7 +60,7 @@ class VerifyTasks:
 def main(config: VerifyTasks) -> None:
     """Generates, checks, prints and writes."""
     records = verify_listops(config)
-    drawn = {}
+    drawn: dict[int, PathfinderImages] = {}
     for size in config.sizes:
         drawn[size], of_size = verify_pathfinder(size, config)
         records += of_size

@@ -17,7 +17,7 @@ from .copying import Copying
 from .imdb import lra_text
 from .induction_heads import InductionHeads
 from .listops import ListOps
-from .listops_trees import ListOpsShape
+from .listops_trees import LISTOPS_LRA, LISTOPS_SHORT, ListOpsShape
 from .mnist import sequential_mnist
 from .mqar import MQAR, MQARSize
 from .pathfinder import Pathfinder
@@ -77,11 +77,8 @@ TASKS: dict[str, dict[str, TaskFactory]] = {
         "paper": lambda _: Adding(length=1000),
     },
     "listops": {
-        # Not LRA's: short enough for two cores.
-        "laptop": lambda folders: ListOps(
-            ListOpsShape(max_depth=5, max_args=5, min_length=50, max_length=200), cache=folders.cache
-        ),
-        "paper": lambda folders: ListOps(ListOpsShape(), cache=folders.cache),
+        "laptop": lambda folders: ListOps(LISTOPS_SHORT, cache=folders.cache),
+        "paper": lambda folders: ListOps(LISTOPS_LRA, cache=folders.cache),
     },
     "pathfinder": {
         "laptop": lambda folders: Pathfinder(
@@ -133,6 +130,8 @@ def make_task(name: str, *, preset: str = "laptop", data: Path | None = None, ca
 
 
 __all__ = [
+    "LISTOPS_LRA",
+    "LISTOPS_SHORT",
     "MQAR",
     "NOT_SCORED",
     "PATHFINDER_16",

@@ -52,6 +52,11 @@ class ListOpsShape:
             )
 
 
+LISTOPS_LRA = ListOpsShape()
+# Not LRA's: short enough for two cores.
+LISTOPS_SHORT = ListOpsShape(max_depth=5, max_args=5, min_length=50, max_length=200)
+
+
 class ListOpsTrees(NamedTuple):
     """Trees as rows of tokens, what each comes to, and how many were grown to find them."""
 

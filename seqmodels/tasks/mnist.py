@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -45,14 +46,19 @@ def _load(folder: Path | None) -> dict[Split, PixelRows]:
     if folder is None:
         train, test = _from_hub("train"), _from_hub("test")
     else:
-        train, test = (
-            PixelRows(
-                read_idx(_idx_file(folder, f"{name}-images-idx3-ubyte"), num_axes=3).reshape(-1, 28 * 28, 1),
-                read_idx(_idx_file(folder, f"{name}-labels-idx1-ubyte"), num_axes=1),
-            )
-            for name in ("train", "t10k")
-        )
+        train, test = _read(folder, "train"), _read(folder, "t10k")
     return with_validation(train, test)
+
+
+def _read(folder: Path, name: str) -> PixelRows:
+    images = read_idx(_idx_file(folder, f"{name}-images-idx3-ubyte"), num_axes=3)
+    labels = read_idx(_idx_file(folder, f"{name}-labels-idx1-ubyte"), num_axes=1)
+    if images.shape != (len(labels), 28, 28):
+        raise ValueError(
+            f"the {name} images in {folder} must be {len(labels):,} of 28 x 28 pixels, as many as labels, got "
+            f"{images.shape}"
+        )
+    return PixelRows(images.reshape(-1, 28 * 28, 1), labels)
 
 
 def _idx_file(folder: Path, name: str) -> Path:
@@ -64,7 +70,12 @@ def _idx_file(folder: Path, name: str) -> Path:
 
 def read_idx(path: Path, *, num_axes: int) -> UInt8[np.ndarray, "..."]:
     """Returns the unsigned bytes of an idx file: two zeros, the type, the number of axes, sizes, then the numbers."""
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{path} is no whole gzip file: {error}") from error
     head = 4 + 4 * num_axes
     if len(content) < head or content[:4] != bytes([0, 0, _UNSIGNED_BYTE, num_axes]):
         raise ValueError(

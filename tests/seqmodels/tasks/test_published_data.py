@@ -132,6 +132,20 @@ def test_a_file_that_is_no_idx_file_is_refused(content, message, tmp_path):
         read_idx(path, num_axes=1)
 
 
+def test_a_gzip_file_that_is_cut_off_is_named(damaged):
+    path = damaged / "MNIST/raw/train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte.gz is no whole gzip file"):
+        everything(sequential_mnist(damaged), "test")
+
+
+def test_images_without_as_many_labels_are_refused(damaged):
+    folder = damaged / "MNIST/raw"
+    shutil.copy(folder / "t10k-labels-idx1-ubyte", folder / "train-labels-idx1-ubyte")
+    with pytest.raises(ValueError, match=r"the train images in .* must be 5 of 28 x 28 pixels, .*, got \(23, 28, 28\)"):
+        everything(sequential_mnist(damaged), "test")
+
+
 def test_a_cifar_file_of_another_size_is_refused(damaged):
     with (damaged / "cifar-10-batches-bin/data_batch_2.bin").open("ab") as file:
         file.write(b"x")

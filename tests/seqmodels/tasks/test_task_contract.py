@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,6 +26,7 @@ from seqmodels.tasks import (
     sequential_digits,
     sequential_mnist,
 )
+from seqmodels.tasks.atari import AtariPlay, StoredPlay
 
 HELD_OUT = {"num_validation": 71, "num_test": 5}
 
@@ -37,7 +39,22 @@ GENERATED = {
     ),
     "adding": lambda _: Adding(length=11, **HELD_OUT),
 }
+
+
+def stored_play(number):
+    generator = np.random.default_rng(number)
+    return StoredPlay(
+        features=generator.uniform(-1, 1, size=(number, 2)).astype(np.float32),
+        actions=generator.integers(0, 3, size=number),
+        rewards=generator.integers(-1, 2, size=number).astype(np.float32),
+        episodes=np.arange(number) // 13,
+    )
+
+
+PLAY = {"train": stored_play(131), "validation": stored_play(73), "test": stored_play(29)}
+
 STORED = {
+    "atari": lambda _: AtariPlay(PLAY, num_actions=3, length=5, question="action"),
     "listops": lambda _: ListOps(
         ListOpsShape(max_depth=3, max_args=3, min_length=3, max_length=12), num_train=53, **HELD_OUT
     ),
