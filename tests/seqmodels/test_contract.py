@@ -18,6 +18,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "infini-linear": {"segment_length": 5},
     "infini-delta": {"segment_length": 5},
 }
+EDGES = {
+    "after the first": [1],
+    "before the last": [L - 1],
+    "across segments": [5, 10, 35],
+    "anywhere": [2, 3, 4, 17, 18, 30],
+    "one by one": list(range(1, L)),
+}
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}  # of the largest output
 
 every_mixer = pytest.mark.parametrize("name", MIXERS)
@@ -67,7 +74,7 @@ def numbers_per_row(state: Any) -> int:
 
 @every_mixer
 @both_dtypes
-@pytest.mark.parametrize("edges", [[1], [36], [5, 10, 35], [2, 3, 4, 17, 18, 30], list(range(1, L))], ids=str)
+@pytest.mark.parametrize("edges", EDGES.values(), ids=EDGES)
 def test_chunks_with_carried_state_equal_the_whole_sequence(name, dtype, edges):
     mixer, x = mixer_of(name, dtype), inputs(B, L, D, dtype=dtype)
     with torch.no_grad():
@@ -137,7 +144,7 @@ def test_rows_are_reset_at_their_own_places_with_a_state_carried_in(name):
 
 
 @every_mixer
-@pytest.mark.parametrize("edges", [[4], [9, 10], list(range(1, L))], ids=str)
+@pytest.mark.parametrize("edges", EDGES.values(), ids=EDGES)
 def test_chunks_with_resets_equal_the_whole_sequence_with_resets(name, edges):
     mixer, x = mixer_of(name), inputs(B, L, D)
     resets = torch.rand(B, L, generator=torch.Generator().manual_seed(5)) < 0.1
@@ -253,6 +260,17 @@ def test_a_state_that_does_not_fit_the_batch_is_refused(name):
         mixer(inputs(B, L, D), state=mixer.initial_state(2))
     with pytest.raises(ValueError, match="as many rows as the batch"):
         mixer.step(inputs(B, D), mixer.initial_state(2))
+
+
+@every_mixer
+def test_under_autocast_a_state_is_carried_and_outputs_stay_near(name):
+    mixer, x = mixer_of(name, torch.float32), inputs(B, L, D, dtype=torch.float32)
+    with torch.no_grad():
+        expected, _ = mixer(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs, state = in_chunks(mixer, x[:, :-2], [8, 9, 23])
+            steps, _ = in_steps(mixer, x[:, -2:], state)
+    assert (torch.cat([outputs, steps], dim=1).float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 @pytest.mark.slow
