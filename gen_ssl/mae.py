@@ -82,7 +82,7 @@ class MAE(nn.Module):
         with torch.no_grad():
             kept, masked = self._split(frames, generator)
             predictions = self._decode(self.encoder.forward_tokens(frames, kept), kept, masked)
-            patches = patches_of(frames.to(predictions.dtype) / 255, side)
+            patches = patches_of(frames.to(torch.promote_types(predictions.dtype, torch.float32)) / 255, side)
             mean, deviation = _moments(patches, self.config.epsilon)
             hidden = torch.zeros_like(patches[..., :1]).scatter(1, masked.unsqueeze(2), 1.0)
             seen = patches * (1 - hidden)

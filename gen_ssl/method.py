@@ -1,6 +1,6 @@
 """What every self-supervised method offers to the loop that trains it."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -21,11 +21,13 @@ class MethodOutput(NamedTuple):
 class Method(Protocol):
     """Turns a batch of frames into a loss on an encoder that was passed in.
 
-    Each is also an `nn.Module` whose `forward` is all that a step needs: a data-parallel wrapper sees nothing else. Its
-    randomness is drawn from the generator; what it learns besides the encoder (heads, decoders) is thrown away later.
+    Each is also an `nn.Module`, with the encoder as its attribute `encoder`. Its `forward` is all that a step needs: a
+    data-parallel wrapper sees nothing else. Its randomness is drawn from the generator; what it learns besides the
+    encoder (heads, decoders) is thrown away later.
     """
 
-    encoder: Encoder
+    if TYPE_CHECKING:  # isinstance() of Python 3.12 does not see what an nn.Module keeps in itself
+        encoder: Encoder
     time_offsets: tuple[int, ...]
     """Which frames of an episode a batch brings together: (0, 3) means every stack and the one 3 steps later."""
 
