@@ -30,6 +30,7 @@ gpu-check: $(installed) ## Run every GPU path and its benchmarks; the figures be
 	$(python) -m pytest -m gpu $(ARGS)
 	$(python) -m scripts.benchmark_replay --device cuda
 	$(python) -m scripts.benchmark_dqn --device cuda
+	$(python) -m scripts.benchmark_sequence_models --device cuda
 	$(python) -m scripts.benchmark_scan --device cuda
 	$(python) -m scripts.benchmark_pretraining --device cuda
 

@@ -258,6 +258,21 @@ def test_bfloat16_computes_in_it_and_keeps_weights_in_float32():
     assert {parameter.dtype for parameter in training.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_a_gpu_trains_in_every_precision_and_resumes(precision):
+    def on_gpu():
+        return make_training(fabric=Fabric(accelerator="cuda", devices=1, precision=precision), learning_rate=1e-3)
+
+    stopped = on_gpu()
+    next(train(stopped))
+    resumed = on_gpu()
+    resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
+    metrics = list(train(resumed))
+    assert resumed.steps == 30
+    assert metrics[-1]["validation/loss"] < metrics[0]["learning/loss"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
