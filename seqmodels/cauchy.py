@@ -10,8 +10,7 @@ from jaxtyping import Complex128, Float64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# One number per pole and point is held for this many at once: 2 MiB in complex128, what a core's cache holds.
-_BLOCK = 2**17
+from .block_size import numbers_at_once
 
 
 class Points(NamedTuple):
@@ -38,11 +37,14 @@ def cauchy_sums(
 
 
 def transposed_cauchy_sums(
-    flows: Complex128[Tensor, "d r k"], poles: Complex128[Tensor, "d n"], points: Points
+    flows: Complex128[Tensor, "d r k"],
+    poles: Complex128[Tensor, "d n"],
+    points: Points,
+    weights: Complex128[Tensor, " k"],
 ) -> Complex128[Tensor, "d r n"]:
-    """Returns sum over k of f / (x - a y) + conj(f) / (conj(x) - a conj(y)): from points back to poles."""
+    """Returns sum over k of w f / (x - a y) + conj(w f) / (conj(x) - a conj(y)): from points back to poles."""
     denominator = torch.stack([-2.0 * poles.real, poles.real.square() + poles.imag.square()], dim=-1)  # (D, n, 2)
-    by_x, by_y = _PointSums.apply(flows, denominator, points.x, points.y).chunk(2, dim=1)
+    by_x, by_y = _PointSums.apply(flows, denominator, *points, weights).chunk(2, dim=2)
     return 2.0 * (by_x - poles.conj()[:, None] * by_y)
 
 
@@ -98,7 +100,7 @@ class _PairSums(torch.autograd.Function):
 
 
 class _PointSums(torch.autograd.Function):
-    """Re of sum over k of f x / q and of f y / q, with q = x^2 + c_1 x y + c_2 y^2, some channels at a time."""
+    """Re of sum over k of f w x / q and of f w y / q, with q = x^2 + c_1 x y + c_2 y^2, some channels at a time."""
 
     @staticmethod
     def forward(
@@ -107,34 +109,37 @@ class _PointSums(torch.autograd.Function):
         denominator: Float64[Tensor, "d n 2"],
         x: Complex128[Tensor, " k"],
         y: Complex128[Tensor, " k"],
-    ) -> Float64[Tensor, "d r2 n"]:
-        ctx.save_for_backward(flows, denominator, x, y)
+        weights: Complex128[Tensor, " k"],
+    ) -> Float64[Tensor, "d r n2"]:
+        ctx.save_for_backward(flows, denominator, x, y, weights)
         group = _group_size(denominator, x)
         sums = []
         for some, quadratic in zip(flows.split(group), denominator.split(group), strict=True):
-            both = torch.cat([some * x, some * y], dim=1).conj().resolve_conj()  # (G, 2R, K)
-            sums.append(torch.bmm(_real(both), _real(_inverses(quadratic, x, y)).mT))
+            inverse = _inverses(quadratic, x, y)
+            # There are more flows than poles: they enter as they are.
+            both = torch.cat([inverse * (weights * x), inverse * (weights * y)], dim=1)  # (G, 2n, K)
+            sums.append(torch.bmm(_real(some), _real(both.conj().resolve_conj()).mT))
         return torch.cat(sums)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Float64[Tensor, "d r2 n"]) -> tuple[Tensor | None, ...]:
-        flows, denominator, x, y = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Float64[Tensor, "d r n2"]) -> tuple[Tensor | None, ...]:
+        flows, denominator, x, y, weights = ctx.saved_tensors
         group = _group_size(denominator, x)
         to_flows, to_denominator = [], []
         pieces = zip(flows.split(group), denominator.split(group), gradient.split(group), strict=True)
         for some, quadratic, slope in pieces:
             inverse = _inverses(quadratic, x, y)
-            by_x, by_y = _complex(torch.bmm(slope, _real(inverse.conj().resolve_conj()))).chunk(2, dim=1)
-            to_flows.append(by_x * x.conj() + by_y * y.conj())
-            both = torch.cat([some * x, some * y], dim=1)  # (G, 2R, K)
-            reached = _complex(torch.bmm(slope.mT, _real(both)))  # (G, n, K)
+            both = torch.cat([inverse * (weights * x), inverse * (weights * y)], dim=1)
+            to_flows.append(_complex(torch.bmm(slope, _real(both.conj().resolve_conj()))))
+            by_x, by_y = _complex(torch.bmm(slope.mT, _real(some))).chunk(2, dim=1)  # (G, n, K) each
+            reached = by_x * (weights * x) + by_y * (weights * y)
             to_denominator.append(_through_inverses(reached, inverse, x, y))
-        return torch.cat(to_flows), torch.cat(to_denominator), None, None
+        return torch.cat(to_flows), torch.cat(to_denominator), None, None, None
 
 
 def _group_size(denominator: Float64[Tensor, "d n 2"], x: Complex128[Tensor, " k"]) -> int:
-    return max(1, _BLOCK // (denominator.shape[1] * x.shape[0]))
+    return max(1, numbers_at_once(x.device) // (denominator.shape[1] * x.shape[0]))
 
 
 def _through_inverses(

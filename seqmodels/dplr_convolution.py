@@ -1,9 +1,9 @@
 """S4's convolution: the kernel of a DPLR system, and the states before and after a sequence, by Cauchy sums.
 
 With w for a delay of one position, the states of a row have the generating function
-S(w) = sum over l of w^l x_(l+1) = (1 - w A)^-1 (A x_0 + B U(w)), A and B discretised. In letters of the continuous system
-that is 2 (X - Y A)^-1 (b U(w) + (1 + A/2) x_0) with X = 2 (1 - w) and Y = 1 + w, an inverse that is diagonal but for
-rank 1 (Woodbury).
+S(w) = sum over l of w^l x_(l+1) = (1 - w A)^-1 (A x_0 + B U(w)), A and B discretised. In the letters of the
+continuous system that is 2 (X - Y A)^-1 (b U(w) + (1 + A/2) x_0) with X = 2 (1 - w) and Y = 1 + w, an inverse that is
+diagonal but for rank 1 (Woodbury).
 
 Everything is read off on a circle inside the unit circle: what lies beyond a row's end comes back damped by
 radius^points. So C itself is the parameter, not C (1 - A^L) as in S4's own code, no power of A is ever taken, and every
@@ -18,11 +18,10 @@ from jaxtyping import Complex128, Float, Float64
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .block_size import numbers_at_once
 from .cauchy import Points, cauchy_sums, transposed_cauchy_sums
 from .dplr import DPLR, explicit_half
 from .fft_convolution import fft_convolution, good_length
-
-_BLOCK = 2**17  # numbers of a spectrum in memory at once, 2 MiB in complex128
 
 
 class Circle(NamedTuple):
@@ -110,7 +109,7 @@ def _end_state(
 
     Some channels at a time, and without keeping anything for a backward pass that most callers never ask for.
     """
-    group = max(1, _BLOCK // (u.shape[0] * circle.points.x.shape[0]))
+    group = max(1, numbers_at_once(u.device) // (u.shape[0] * circle.points.x.shape[0]))
     ends = []
     for start in range(0, u.shape[2], group):
         some = slice(start, start + group)
@@ -140,12 +139,11 @@ def _end_state_of_channels(
     length = u.shape[1]
     decay = torch.exp(torch.arange(length, device=u.device, dtype=torch.float64) * circle.log_radius)
     spectrum = torch.fft.rfft(u.permute(2, 0, 1) * decay, n=circle.num_points)  # (G, B, K)
-    low_rank = resolvent.pb[:, None] * spectrum
+    low_rank = (resolvent.pb * resolvent.correction)[:, None] * spectrum
     if remembered is not None:
-        low_rank = low_rank + remembered
-    low_rank = low_rank * resolvent.correction[:, None]
+        low_rank = low_rank + resolvent.correction[:, None] * remembered
     flows = torch.cat([spectrum, low_rank, torch.ones_like(spectrum[:, :1])], dim=1)  # (G, 2B + 1, K)
-    sums = transposed_cauchy_sums(flows * _last_coefficient(circle, length), system.poles, circle.points)
+    sums = transposed_cauchy_sums(flows, system.poles, circle.points, _last_coefficient(circle, length))
     from_inputs, from_low_rank, plain = sums.split([u.shape[0], u.shape[0], 1], dim=1)
     end = system.b[:, None] * from_inputs - system.p[:, None] * from_low_rank
     if forced is not None:

@@ -8,9 +8,9 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Channels are taken in groups of this many padded numbers, 4 MiB in float32: their transforms stay in the cache, and
-# are never all in memory together.
-_BLOCK = 2**20
+from .block_size import numbers_at_once
+
+_CHANNELS = 16  # transformed at once, of a few rows: a cache line of float32
 
 
 def fft_convolution(u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> Float[Tensor, "b l d"]:
@@ -36,9 +36,11 @@ class _Convolution(torch.autograd.Function):
         length = u.shape[1]
         padded = good_length(length + kernel.shape[1] - 1)  # shorter, and the end would wrap around to the start
         y = torch.empty_like(u)
-        for channels in _groups(u, padded):
+        for channels in _slices(u.shape[2], _CHANNELS):
             transfer = torch.fft.rfft(kernel[channels], n=padded)
-            y[:, :, channels] = _from_spectrum(_spectrum(u, channels, padded).mul_(transfer), padded, length)
+            for rows in _slices(u.shape[0], numbers_at_once(u.device) // (_CHANNELS * padded)):
+                spectrum = _spectrum(u, rows, channels, padded).mul_(transfer)
+                y[rows, :, channels] = torch.fft.irfft(spectrum, n=padded)[:, :, :length].mT
         return y
 
     @staticmethod
@@ -48,26 +50,22 @@ class _Convolution(torch.autograd.Function):
         length, taps = u.shape[1], kernel.shape[1]
         padded = good_length(length + taps - 1)
         to_u, to_kernel = torch.empty_like(u), torch.empty_like(kernel)
-        for channels in _groups(u, padded):
+        for channels in _slices(u.shape[2], _CHANNELS):
             # Correlation is convolution with the conjugate spectrum.
-            flow = _spectrum(gradient, channels, padded)
-            inputs = _spectrum(u, channels, padded)
-            both = torch.linalg.vecdot(inputs, flow, dim=0)  # (G, K): conj(inputs) * flow, summed over the batch
+            backwards = torch.fft.rfft(kernel[channels], n=padded).conj().resolve_conj()
+            both = torch.zeros_like(backwards)
+            for rows in _slices(u.shape[0], numbers_at_once(u.device) // (_CHANNELS * padded)):
+                flow = _spectrum(gradient, rows, channels, padded)
+                both += torch.linalg.vecdot(_spectrum(u, rows, channels, padded), flow, dim=0)  # of conj(u) and flow
+                to_u[rows, :, channels] = torch.fft.irfft(flow.mul_(backwards), n=padded)[:, :, :length].mT
             to_kernel[channels] = torch.fft.irfft(both, n=padded)[:, :taps]
-            transfer = torch.fft.rfft(kernel[channels], n=padded)
-            to_u[:, :, channels] = _from_spectrum(flow.mul_(transfer.conj()), padded, length)
         return to_u, to_kernel
 
 
-def _groups(u: Float[Tensor, "b l d"], padded: int) -> list[slice]:
-    size = max(1, _BLOCK // (u.shape[0] * padded))
-    return [slice(start, start + size) for start in range(0, u.shape[2], size)]
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + max(1, size)) for start in range(0, count, max(1, size))]
 
 
-def _spectrum(u: Float[Tensor, "b l d"], channels: slice, padded: int) -> Tensor:
-    """Returns the transform of some channels of each row, (B, G, padded // 2 + 1)."""
-    return torch.fft.rfft(u[:, :, channels].mT.contiguous(), n=padded)
-
-
-def _from_spectrum(spectrum: Tensor, padded: int, length: int) -> Tensor:
-    return torch.fft.irfft(spectrum, n=padded)[:, :, :length].mT  # (B, L, G)
+def _spectrum(u: Float[Tensor, "b l d"], rows: slice, channels: slice, padded: int) -> Tensor:
+    """Returns the transform of some channels of some rows, (rows, channels, padded // 2 + 1)."""
+    return torch.fft.rfft(u[rows, :, channels].mT.contiguous(), n=padded)

@@ -1,0 +1,157 @@
+"""The recurrence of a diagonal matrix: a whole sequence, a chunk or a step at a time, from powers computed in float64.
+
+In float32 the phase of a fast pole would be lost after a few hundred positions, so every power is a product of numbers
+in complex128, and is rounded where it meets the inputs. A power a^l is a^(l1 Q) a^l0 with l = l1 Q + l0: 2 sqrt(L)
+numbers per pole do the work of the (N, L) Vandermonde matrix, which is never held.
+
+Glossary: D channels with n poles each; N numbers of state, 2 n of complex poles (one of each conjugate pair) or n of
+real ones; B rows, L positions.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.checkpoint import checkpoint
+
+from .fft_convolution import fft_convolution
+from .time_invariant_scan import ChunkOperators
+
+
+class Diagonal(NamedTuple):
+    """x_t = a x_(t-1) + b u_t and y_t = Re(sum of c x_t), in complex128, or float64 where all poles are real."""
+
+    a: Num[Tensor, "d n"]
+    b: Num[Tensor, "d n"]
+    c: Num[Tensor, "d n"]
+
+
+class Levels(NamedTuple):
+    """Powers on two levels."""
+
+    fine: Num[Tensor, "d n q1"]  # a^0 ... a^Q
+    coarse: Num[Tensor, "d n p"]  # a^0, a^Q, a^2Q, ...
+
+    @property
+    def size(self) -> int:
+        """Q."""
+        return self.fine.shape[2] - 1
+
+
+def convolve(
+    system: Diagonal, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d n"] | None
+) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d n"]]:
+    """Returns the outputs, and the state after the last position; `state` None is zeros."""
+    levels = _levels(system.a, u.shape[1])
+    y = fft_convolution(u, _kernel(system, levels, u.shape[1], u.dtype))
+    if state is not None:
+        y = y + _response(system, levels, state, u.shape[1])
+    # Most callers of a whole sequence never ask for the state's gradient: nothing is kept for it.
+    end: Tensor = checkpoint(_end_state, system, levels, u, state, use_reentrant=False, preserve_rng_state=False)
+    return y, end
+
+
+def kernel(system: Diagonal, length: int, dtype: torch.dtype) -> Float[Tensor, "d l"]:
+    """Returns Re(sum of c a^l b) for l < length."""
+    return _kernel(system, _levels(system.a, length), length, dtype)
+
+
+def step(
+    system: Diagonal, state: Float[Tensor, "b d n"], u: Float[Tensor, "b d"]
+) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d n"]]:
+    """Returns the output at one position and the state after it."""
+    after = system.a * _poles_last(state.double(), system) + system.b * u.double()[..., None]
+    return (system.c * after).real.sum(-1).to(u.dtype), _numbers_last(after).to(u.dtype)
+
+
+def chunk_operators(system: Diagonal, size: int, dtype: torch.dtype) -> ChunkOperators:
+    """Returns what a chunk of `size` positions does."""
+    a, b, c = system
+    power = powers(a, size + 1)
+    rows, columns = _real_factors((c * b)[:, :, None], power[:, :, :size])
+    control = _numbers_last((b[:, :, None] * power[:, :, :size].flip(2)).mT)
+    seen = c[:, :, None] * power[:, :, 1:]
+    observe = _numbers_last(seen.conj().resolve_conj().mT).mT if a.is_complex() else seen
+    decay = power.movedim(2, 0)[:, :, None].to(_pole_dtype(dtype, system))  # (Q + 1, D, 1, n)
+
+    def advance(state: Float[Tensor, "d b n"], steps: int) -> Float[Tensor, "d b n"]:
+        return _numbers_last(_poles_last(state, system) * decay[steps])
+
+    taps = torch.bmm(rows, columns).squeeze(1)
+    return ChunkOperators(taps.to(dtype), observe.to(dtype), control.to(dtype), advance)
+
+
+def powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
+    """Returns a^0 ... a^(count - 1) by doubling: products only, so also where a is 0 and has no logarithm."""
+    result = torch.ones_like(a)[:, :, None]
+    base = a[:, :, None]
+    while result.shape[2] < count:
+        result = torch.cat([result, result * base], dim=2)
+        base = base * base
+    return result[:, :, :count]
+
+
+def _levels(a: Num[Tensor, "d n"], length: int) -> Levels:
+    size = 1 << math.isqrt(max(length - 1, 1)).bit_length()
+    fine = powers(a, size + 1)
+    return Levels(fine, powers(fine[:, :, size], -(-length // size)))
+
+
+def _kernel(system: Diagonal, levels: Levels, length: int, dtype: torch.dtype) -> Float[Tensor, "d l"]:
+    rows, columns = _real_factors(levels.coarse * (system.c * system.b)[:, :, None], levels.fine[:, :, : levels.size])
+    taps = torch.bmm(rows.to(dtype), columns.to(dtype))  # (D, L / Q, Q)
+    return taps.flatten(1)[:, :length]
+
+
+def _response(system: Diagonal, levels: Levels, state: Float[Tensor, "b d n"], length: int) -> Float[Tensor, "b l d"]:
+    """Returns Re(sum of c a^(l + 1) x) for the state x before position 0."""
+    before = (_poles_last(state.double(), system) * (system.c * system.a)).permute(1, 2, 0)  # (D, n, B)
+    spread = (before[..., None] * levels.coarse[:, :, None]).flatten(2)  # (D, n, B L / Q)
+    rows, columns = _real_factors(spread, levels.fine[:, :, : levels.size])
+    seen = torch.bmm(rows.to(state.dtype), columns.to(state.dtype))  # (D, B L / Q, Q)
+    return seen.unflatten(1, (state.shape[0], -1)).flatten(2)[:, :, :length].permute(1, 2, 0)
+
+
+def _end_state(
+    system: Diagonal, levels: Levels, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d n"] | None
+) -> Float[Tensor, "b d n"]:
+    """Returns a^L x + sum of a^(L - 1 - j) b u_j."""
+    batch, length = u.shape[:2]
+    size, count = levels.size, levels.coarse.shape[2]
+    # Backwards, the input that is l positions before the end meets a^l; zeros fill the last group.
+    backwards = pad(u.flip(1).permute(2, 0, 1), (0, size * count - length))  # (D, B, L)
+    fine = _numbers_last(levels.fine[:, :, :size].mT).to(u.dtype)  # (D, Q, N)
+    grouped = torch.bmm(backwards.unflatten(2, (count, size)).flatten(1, 2), fine)  # (D, B L / Q, N)
+    coarse = levels.coarse.mT[:, None]
+    weighted = _poles_last(grouped.unflatten(1, (batch, count)), system) * coarse.to(_pole_dtype(u.dtype, system))
+    end = weighted.sum(2) * system.b[:, None]  # (D, B, n)
+    if state is not None:
+        decay = levels.coarse[:, :, -1] * levels.fine[:, :, length - size * (count - 1)]  # a^L
+        end = end + (_poles_last(state.double(), system) * decay).transpose(0, 1)
+    return _numbers_last(end.transpose(0, 1)).to(u.dtype)
+
+
+def _pole_dtype(dtype: torch.dtype, system: Diagonal) -> torch.dtype:
+    return dtype.to_complex() if system.a.is_complex() else dtype
+
+
+def _poles_last(x: Float[Tensor, "*lead numbers"], system: Diagonal) -> Num[Tensor, "*lead poles"]:
+    """Returns N numbers of state as one number per pole."""
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2))) if system.a.is_complex() else x
+
+
+def _numbers_last(x: Num[Tensor, "*lead poles"]) -> Float[Tensor, "*lead numbers"]:
+    """Returns one number per pole as N numbers of state."""
+    return torch.view_as_real(x).flatten(-2) if x.is_complex() else x
+
+
+def _real_factors(
+    x: Num[Tensor, "d n p"], y: Num[Tensor, "d n q"]
+) -> tuple[Float[Tensor, "d p m"], Float[Tensor, "d m q"]]:
+    """Returns two real factors of Re(sum over n of x_np y_nq), so that complex numbers cost a real product."""
+    if not x.is_complex():
+        return x.mT, y
+    return torch.cat([x.real, -x.imag], dim=1).mT, torch.cat([y.real, y.imag], dim=1)
