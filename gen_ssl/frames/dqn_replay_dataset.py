@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -56,8 +56,7 @@ def read_logged_steps(folder: str | Path, checkpoint: int, *, chunk_steps: int =
     actions = _read_array(paths["action"]).astype(np.int64)
     rewards = _read_array(paths["reward"]).astype(np.float32)
     terminated = _read_array(paths["terminal"]) != 0
-    with gzip.open(paths["observation"]) as compressed:
-        file = cast(BinaryIO, compressed)
+    with gzip.open(paths["observation"]) as file:
         num_steps, *frame_shape = _read_frames_shape(file, paths["observation"])
         for name, values in (("action", actions), ("reward", rewards), ("terminal", terminated)):
             if values.shape != (num_steps,):
@@ -91,12 +90,12 @@ def _read_array(path: Path) -> np.ndarray:
     """Returns a small array: a million numbers at most."""
     with gzip.open(path) as file:
         try:
-            return np.asarray(np.load(cast(BinaryIO, file), allow_pickle=False))
+            return np.asarray(np.load(file, allow_pickle=False))
         except (*_READ_ERRORS, ValueError) as error:
             raise ValueError(f"{path} is not a whole gzipped array of numbers: {error}") from error
 
 
-def _read_frames_shape(file: BinaryIO, path: Path) -> tuple[int, int, int]:
+def _read_frames_shape(file: gzip.GzipFile, path: Path) -> tuple[int, int, int]:
     """Reads the head of the observations and returns (steps, height, width)."""
     try:
         version = np.lib.format.read_magic(file)
@@ -110,7 +109,7 @@ def _read_frames_shape(file: BinaryIO, path: Path) -> tuple[int, int, int]:
     return steps, height, width
 
 
-def _read_frames(file: BinaryIO, num_frames: int, frame_shape: list[int], path: Path) -> UInt8[np.ndarray, "n h w"]:
+def _read_frames(file: gzip.GzipFile, num_frames: int, frame_shape: list[int], path: Path) -> UInt8[np.ndarray, "n h w"]:
     expected = num_frames * int(np.prod(frame_shape))
     try:
         pixels = file.read(expected)

@@ -172,17 +172,23 @@ def test_what_is_whole_of_a_store_with_damaged_shards_is_read_with_one_warning(t
     content = bytearray(broken.read_bytes())
     content[-1] ^= 1
     broken.write_bytes(content)
-    with pytest.warns(RuntimeWarning, match=r"is damaged and is read without what is lost .*: 37 frames are whole") as caught:
+    with pytest.warns(
+        RuntimeWarning, match=r"is damaged and is read without what is lost .*: 37 frames are whole"
+    ) as caught:
         store = FrameStore.open(tmp_path)
     assert len(caught) == 1
-    kept = np.concatenate([plays["Boxing"]["frames"][:13], plays["Boxing"]["frames"][26:], plays["Pong"]["frames"][13:]])
+    kept = np.concatenate(
+        [plays["Boxing"]["frames"][:13], plays["Boxing"]["frames"][26:], plays["Pong"]["frames"][13:]]
+    )
     np.testing.assert_array_equal(store.frames(np.arange(37)).numpy(), kept)
     assert (store.episodes.ends - store.episodes.starts).tolist() == [13, 11, 13]
 
 
 def test_a_store_of_which_nothing_is_whole_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Pong-00000.frames").write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"nothing in the frame store .* can be read: .*Pong-00000.frames is not a shard"):
+    with pytest.raises(
+        ValueError, match=r"nothing in the frame store .* can be read: .*Pong-00000.frames is not a shard"
+    ):
         FrameStore.open(tmp_path)
 
 
