@@ -53,7 +53,7 @@ class _Convolution(torch.autograd.Function):
         return y if bias is None else y.add_(bias)
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight, sequence = ctx.saved_tensors
         length = d_y.shape[1]

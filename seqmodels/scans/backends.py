@@ -20,7 +20,7 @@ IMPLEMENTATIONS: dict[str, Callable[..., ScanResult]] = {
 # In the order in which `auto` tries them.
 _CANDIDATES = {"cpu": ("cpp", "torch"), "cuda": ("mamba_ssm", "triton", "torch")}
 _ADVICE = {
-    "cpp": "install a C++ compiler (g++ or clang++)",
+    "cpp": "install g++ or clang++, or name a C++ compiler in CXX",
     "triton": "pip install -e '.[triton]', on a machine with a GPU",
     "mamba_ssm": "pip install --no-build-isolation -e '.[mamba]', on a machine with a GPU and its compiler nvcc",
 }

@@ -15,7 +15,10 @@ from typing import NamedTuple
 
 SOURCE = Path(__file__).with_name("selective_scan.cpp")
 # No -ffast-math: the exponential's rounding rests on the order of additions.
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-shared", "-fPIC", "-pthread"),
+)
 BUILD_SECONDS = 600.0  # a build takes 2 seconds on an idle machine
 
 _lock = threading.Lock()
@@ -31,15 +34,19 @@ class Kernel(NamedTuple):
 def load_kernel() -> Kernel:
     """Returns the kernel, built now unless this source was built on this machine before; never raises."""
     with _lock:  # two threads of a process would build it twice
-        return _load_kernel_once(compiler(), cache_folder())
+        # Asked at every call of a scan: the search runs again only where its answer can be another.
+        variables = ("CXX", "PATH", "XDG_CACHE_HOME", "HOME")
+        return _load_kernel_once(tuple(os.environ.get(name) for name in variables))
 
 
 @functools.cache
-def _load_kernel_once(compiler_path: str | None, folder: Path) -> Kernel:
+def _load_kernel_once(_environment: tuple[str | None, ...]) -> Kernel:
+    compiler_path, folder = compiler(), cache_folder()
     if compiler_path is None:
-        return Kernel(None, "no C++ compiler was found: install g++ or clang++, or name one in CXX")
-    path = folder / f"selective_scan-{_fingerprint(compiler_path)}.so"
+        tried = f"CXX is {os.environ['CXX']!r}" if os.environ.get("CXX") else "there is no g++, clang++ or c++"
+        return Kernel(None, f"no C++ compiler was found: {tried}")
     try:
+        path = folder / f"selective_scan-{_fingerprint(compiler_path)}.so"
         if not path.exists():
             _build(compiler_path, path)
         return Kernel(ctypes.CDLL(str(path)), f"built by {compiler_path} in {folder}")

@@ -97,7 +97,7 @@ class _CppScan(torch.autograd.Function):
         return out, last_state
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_out: Tensor, d_last_state: Tensor) -> tuple[Tensor | None, ...]:
         arrays: dict[str, Tensor | None] = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
         u, _, A, B, C, D, z, initial_state, *_ = ctx.saved_tensors

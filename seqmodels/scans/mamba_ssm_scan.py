@@ -82,7 +82,7 @@ class _UpstreamScan(torch.autograd.Function):
         return (gated[0] if gated else ungated).transpose(1, 2), last_state
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         *arrays, states, ungated = ctx.saved_tensors
         d_output = d_output.transpose(1, 2).contiguous()
@@ -113,7 +113,7 @@ class _StateGradient(torch.autograd.Function):
         return last_state.clone()
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_last_state: Tensor) -> tuple[Tensor | None, ...]:
         inputs = [part.detach().requires_grad_() for part in ctx.saved_tensors]
         with torch.enable_grad():

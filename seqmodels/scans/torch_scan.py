@@ -148,7 +148,7 @@ class _TorchScan(torch.autograd.Function):
         return y, last.transpose(1, 2).contiguous()
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_y: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, B, C, A, resets, *starts = ctx.saved_tensors
         batch, length, _ = u.shape

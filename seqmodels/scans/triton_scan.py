@@ -105,7 +105,7 @@ class _TritonScan(torch.autograd.Function):
         return y.transpose(1, 2), last_state
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, d_y: Tensor, d_last_state: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, A, B, C, resets, starts = ctx.saved_tensors
         batch, channels, length = u.shape

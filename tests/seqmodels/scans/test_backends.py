@@ -38,14 +38,12 @@ def test_the_compiled_kernel_is_taken_on_a_cpu():
 def test_without_a_compiler_torch_is_taken_and_the_reason_says_why():
     choice = choose_backend("auto", CPU)
     assert choice.name == "torch"
-    assert choice.reason == (
-        "torch: cpp is not taken: no C++ compiler was found: install g++ or clang++, or name one in CXX"
-    )
+    assert choice.reason == "torch: cpp is not taken: no C++ compiler was found: CXX is 'no-such-compiler'"
 
 
 @pytest.mark.usefixtures("no_compiler")
 def test_a_backend_that_is_not_there_is_refused_with_the_reason_and_the_way_to_get_it():
-    with pytest.raises(ValueError, match="'cpp' is not available: no C.. compiler was found.*install a C.. compiler"):
+    with pytest.raises(ValueError, match="'cpp' is not available: no C.. compiler was found.*install g.. or clang"):
         choose_backend("cpp", CPU)
     with pytest.raises(ValueError, match="'mamba_ssm' is not available: .* are for CUDA, not for cpu; pip install"):
         selective_scan(
@@ -131,7 +129,7 @@ def test_processes_that_build_at_once_all_end_with_a_whole_kernel(tmp_path, monk
 def test_importing_the_scans_builds_and_imports_no_kernel(tmp_path):
     code = (
         "import sys, seqmodels.scans;"
-        "loaded = {'triton', 'selective_scan_cuda', 'mamba_ssm', 'torch._dynamo'} & set(sys.modules);"
+        "loaded = {'seqmodels.scans.triton_kernels', 'selective_scan_cuda', 'mamba_ssm'} & set(sys.modules);"
         "assert not loaded, loaded"
     )
     environment = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
