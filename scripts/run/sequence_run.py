@@ -105,7 +105,8 @@ class SequenceRun:
         """Adds metrics to the curves, against steps and against tokens."""
         if "validation/loss" in metrics:
             point = {tag.removeprefix("validation/"): value for tag, value in metrics.items() if "validation/" in tag}
-            self.curve.append({"step": self.steps, "tokens": self.tokens, "seconds": self.seconds()} | point)
+            place = {"step": float(self.steps), "tokens": float(self.tokens), "seconds": self.seconds()}
+            self.curve.append(place | point)
         if self.board is None or self.tokens_board is None:
             return
         self.board.scalars(metrics, step=self.steps)
@@ -156,7 +157,7 @@ class SequenceRun:
         assert self.board is not None
         assert self.tokens_board is not None
         finals = {f"final/{name}": value for name, value in result.test.items()}
-        finals |= {"final/parameters": result.parameters, "final/state_size": result.state_size}
+        finals |= {"final/parameters": float(result.parameters), "final/state_size": float(result.state_size)}
         self.board.hyper_parameters(
             flatten_config(config_to_json(self.config)) | {"label": result.model}, results=finals, step=self.steps
         )
