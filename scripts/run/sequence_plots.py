@@ -45,7 +45,7 @@ def plot_lengths(path: Path, results: Sequence[SequenceResult], *, trained_lengt
             panel.scatter([length] * len(values), values, color=f"C{number}", s=12)
         panel.plot(lengths, means, color=f"C{number}", label=model)
     panel.axvline(trained_length, color="grey", linestyle=":")
-    panel.set(xscale="log", xlabel="length (dotted: trained at)", ylabel=f"test {metric}")
+    panel.set(xlabel="length (dotted: trained at)", ylabel=f"test {metric}")
     panel.set_xscale("log", base=2)
     _finish(figure, [panel], path, title=results[0].task)
 
