@@ -109,7 +109,9 @@ def _read_frames_shape(file: gzip.GzipFile, path: Path) -> tuple[int, int, int]:
     return steps, height, width
 
 
-def _read_frames(file: gzip.GzipFile, num_frames: int, frame_shape: list[int], path: Path) -> UInt8[np.ndarray, "n h w"]:
+def _read_frames(
+    file: gzip.GzipFile, num_frames: int, frame_shape: list[int], path: Path
+) -> UInt8[np.ndarray, "n h w"]:
     expected = num_frames * int(np.prod(frame_shape))
     try:
         pixels = file.read(expected)

@@ -61,6 +61,21 @@ def test_frames_and_ram_come_in_the_order_asked_for_with_repeats(tmp_path: Path)
         store.frames(np.array([5, -1]))
 
 
+def test_preloaded_frames_are_the_same(tmp_path: Path) -> None:
+    folder = write(tmp_path, Pong=play(), Boxing=play(seed=1))
+    store, preloaded = FrameStore.open(folder), FrameStore.open(folder, preload=True)
+    for path in folder.iterdir():
+        path.unlink()  # nothing is read any more
+    indices = np.random.default_rng(3).integers(0, 74, 101)
+    frames = preloaded.frames(indices)
+    played = np.concatenate([play(seed=1)["frames"], play()["frames"]])  # Boxing comes first
+    np.testing.assert_array_equal(frames.numpy(), played[indices])
+    frames.zero_()
+    assert preloaded.frames(indices).any()
+    with pytest.raises(FileNotFoundError):
+        store.frames(indices)
+
+
 def test_episodes_are_those_that_were_played(tmp_path: Path) -> None:
     store = FrameStore.open(write(tmp_path, Pong=play(), Boxing=play((2, 7))))
     assert (store.episodes.ends - store.episodes.starts).tolist() == [2, 7, *LENGTHS]
