@@ -107,7 +107,7 @@ class Pretraining:
     @property
     def encoder(self) -> Encoder:
         """What is being pretrained."""
-        encoder: Encoder = self.method.encoder  # type: ignore[assignment]
+        encoder: Encoder = self.method.encoder
         return encoder
 
     @property

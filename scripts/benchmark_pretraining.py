@@ -28,7 +28,7 @@ from gen_ssl.frames import FrameStore
 from gen_ssl.methods import make_method
 from gen_ssl.optimization import OptimizerConfig
 from gen_ssl.pretraining import PretrainingConfig, pretrain
-from gen_ssl.simclr import SimCLRConfig, nt_xent_logits
+from gen_ssl.simclr import SimCLR, nt_xent_logits
 from gen_ssl.views import make_views
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
@@ -50,8 +50,9 @@ STACK = 4
 MAX_SHIFT = 2  # pixels, as in our default views
 INTENSITY = 0.05
 LEARNING_RATE = 1e-3
+FILLING_SECONDS = 1.0  # in which the workers fill their queues: none of it is to fall into the time of another
 
-Runner = Callable[[int], float]  # trains for so many steps, returns the seconds that they took
+Runner = Callable[[], float]  # trains for `steps_per_round` steps, returns the seconds that they took
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +107,10 @@ def measure_speed(config: BenchmarkPretraining, runners: dict[tuple[str, str], R
     """Returns samples per second of each, taking turns."""
     speeds: dict[tuple[str, str], list[float]] = {name: [] for name in runners}
     for run in runners.values():  # not measured: fills caches
-        run(2)
+        run()
     for _ in range(config.rounds):
         for name, run in runners.items():
-            speeds[name].append(config.steps_per_round * config.batch_size / run(config.steps_per_round))
+            speeds[name].append(config.steps_per_round * config.batch_size / run())
     return [
         summarise(values, benchmark="pretraining", implementation=implementation, setting=setting, unit="samples/s")
         for (implementation, setting), values in speeds.items()
@@ -146,22 +147,19 @@ def our_runner(config: BenchmarkPretraining, frames: Path, device: torch.device,
         pretraining=PretrainingConfig(
             steps=UNTIL_THE_END,
             batch_size=config.batch_size,
-            log_every_steps=1,
+            log_every_steps=config.steps_per_round,
             optimizer=OptimizerConfig(learning_rate=LEARNING_RATE, warmup_steps=0),
         ),
     )
     pretraining = build_parts(run_config, frames, build_fabric(run_config, device), watched=False).pretraining
 
-    def run(steps: int) -> float:
-        metrics = pretrain(pretraining)
-        next(metrics)  # the first batch is read while nothing else is done
+    metrics = pretrain(pretraining)
+
+    def run() -> float:
         started = time.perf_counter()
-        for _ in range(steps):
-            next(metrics)
+        next(metrics)
         _wait_for(device)
-        seconds = time.perf_counter() - started
-        metrics.close()  # and with it the thread that reads ahead
-        return seconds
+        return time.perf_counter() - started
 
     return run
 
@@ -202,7 +200,9 @@ def peer_runner(
     )
     torch.manual_seed(config.seed)
     encoder = NatureCNN(frame_shape=(STACK * store.frame_shape[0], *store.frame_shape[1:])).to(device)
-    head = make_method("simclr", encoder).head.to(device)
+    method = make_method("simclr", encoder)
+    assert isinstance(method, SimCLR)
+    head, temperature = method.head.to(device), method.config.temperature
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=LEARNING_RATE)
 
     def update(first: Tensor, second: Tensor) -> None:
@@ -210,7 +210,7 @@ def peer_runner(
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
             projections = head(encoder.from_pixels(both))
         one, other = projections.float().chunk(2)
-        logits, positives = nt_xent_logits(one, other, temperature=SimCLRConfig().temperature)
+        logits, positives = nt_xent_logits(one, other, temperature=temperature)
         loss = nn.functional.cross_entropy(logits, positives)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -220,14 +220,16 @@ def peer_runner(
         while True:
             yield from loader
 
-    def run(steps: int) -> float:
-        waiting = batches()
-        update(*next(waiting))  # the workers fill their queues
+    waiting = batches()
+
+    def run() -> float:
         started = time.perf_counter()
-        for _ in range(steps):
+        for _ in range(config.steps_per_round):
             update(*next(waiting))
         _wait_for(device)
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        time.sleep(FILLING_SECONDS)
+        return seconds
 
     return run
 

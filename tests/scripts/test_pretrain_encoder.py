@@ -86,7 +86,7 @@ def test_a_run_leaves_an_encoder_curves_and_pictures(config, tmp_path, capsys, f
     saved = weights(path)
     assert all(torch.equal(saved[f"encoder.{name}"], value) for name, value in encoder.state_dict().items())
     written = {file.name for file in path.iterdir()}
-    assert written >= {"config.json", "command.txt", "versions.json", "checkpoint.pt", "encoder", "projector_config.pbtxt"}
+    assert written >= {"config.json", "command.txt", "checkpoint.pt", "encoder", "projector_config.pbtxt"}
     events = EventAccumulator(str(path), size_guidance={"images": 0})
     events.Reload()
     assert "pictures/view_pairs" in events.Tags()["images"]
