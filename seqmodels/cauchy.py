@@ -32,7 +32,7 @@ def cauchy_sums(
     conjugate = weights * poles.conj()[:, None]
     numerator = torch.cat([2.0 * weights.real, -2.0 * conjugate.real], dim=1)  # (D, 2R, n)
     denominator = torch.stack([-2.0 * poles.real, poles.real.square() + poles.imag.square()], dim=-1)  # (D, n, 2)
-    sums: Tensor = _PairSums.apply(numerator, denominator, points.x, points.y)
+    sums: Tensor = _PairSums.apply(numerator, denominator, points.x, points.y)  # type: ignore[no-untyped-call]
     return sums
 
 
@@ -44,7 +44,8 @@ def transposed_cauchy_sums(
 ) -> Complex128[Tensor, "d r n"]:
     """Returns sum over k of w f / (x - a y) + conj(w f) / (conj(x) - a conj(y)): from points back to poles."""
     denominator = torch.stack([-2.0 * poles.real, poles.real.square() + poles.imag.square()], dim=-1)  # (D, n, 2)
-    by_x, by_y = _PointSums.apply(flows, denominator, *points, weights).chunk(2, dim=2)
+    sums: Tensor = _PointSums.apply(flows, denominator, *points, weights)  # type: ignore[no-untyped-call]
+    by_x, by_y = sums.chunk(2, dim=2)
     return 2.0 * (by_x - poles.conj()[:, None] * by_y)
 
 
@@ -84,7 +85,7 @@ class _PairSums(torch.autograd.Function):
         return torch.cat(sums)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Complex128[Tensor, "d r k"]) -> tuple[Tensor | None, ...]:
         numerator, denominator, x, y = ctx.saved_tensors
         group = _group_size(denominator, x)
@@ -122,7 +123,7 @@ class _PointSums(torch.autograd.Function):
         return torch.cat(sums)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Float64[Tensor, "d r n2"]) -> tuple[Tensor | None, ...]:
         flows, denominator, x, y, weights = ctx.saved_tensors
         group = _group_size(denominator, x)

@@ -112,7 +112,8 @@ def _response(system: Diagonal, levels: Levels, state: Float[Tensor, "b d n"], l
     spread = (before[..., None] * levels.coarse[:, :, None]).flatten(2)  # (D, n, B L / Q)
     rows, columns = _real_factors(spread, levels.fine[:, :, : levels.size])
     seen = torch.bmm(rows.to(state.dtype), columns.to(state.dtype))  # (D, B L / Q, Q)
-    return seen.unflatten(1, (state.shape[0], -1)).flatten(2)[:, :, :length].permute(1, 2, 0)
+    y: Tensor = seen.unflatten(1, (state.shape[0], -1)).flatten(2)[:, :, :length].permute(1, 2, 0)
+    return y
 
 
 def _end_state(

@@ -7,7 +7,7 @@ as n = N / 2 conjugate pairs, one of each pair kept; discretised by the bilinear
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Complex128, Float64
+from jaxtyping import Complex128, Float, Float64
 from torch import Tensor
 
 
@@ -83,8 +83,8 @@ def dense_chunk(system: DPLR, size: int) -> DenseChunk:
 
 
 def advance_dense(
-    powers: list[Float64[Tensor, "d n n"]], state: Float64[Tensor, "d b n"], steps: int
-) -> Float64[Tensor, "d b n"]:
+    powers: list[Float[Tensor, "d n n"]], state: Float[Tensor, "d b n"], steps: int
+) -> Float[Tensor, "d b n"]:
     """Returns the state after `steps` positions without input, a product per binary digit of `steps`."""
     for digit, power in enumerate(powers):
         if steps >> digit & 1:

@@ -93,7 +93,7 @@ def _woodbury(system: DPLR, points: Points) -> tuple[Complex128[Tensor, "d k"], 
 
 def _coefficients(circle: Circle, function: Complex128[Tensor, "*lead k"], length: int) -> Float64[Tensor, "*lead l"]:
     """Returns coefficients 0 ... length - 1 of a generating function from its values on the circle."""
-    damped = torch.fft.irfft(function, n=circle.num_points)[..., :length]
+    damped: Tensor = torch.fft.irfft(function, n=circle.num_points)[..., :length]
     return damped * torch.exp(torch.arange(length, device=damped.device, dtype=torch.float64) * -circle.log_radius)
 
 
@@ -145,7 +145,7 @@ def _end_state_of_channels(
     flows = torch.cat([spectrum, low_rank, torch.ones_like(spectrum[:, :1])], dim=1)  # (G, 2B + 1, K)
     sums = transposed_cauchy_sums(flows, system.poles, circle.points, _last_coefficient(circle, length))
     from_inputs, from_low_rank, plain = sums.split([u.shape[0], u.shape[0], 1], dim=1)
-    end = system.b[:, None] * from_inputs - system.p[:, None] * from_low_rank
+    end: Tensor = system.b[:, None] * from_inputs - system.p[:, None] * from_low_rank
     if forced is not None:
         end = end + forced * plain
     return 2.0 * end

@@ -19,7 +19,7 @@ def fft_convolution(u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> 
     Keeps its inputs only: the backward pass transforms them again. Rounding spreads over a row, so an output holds
     about 1e-7 (float32) of the largest one; an input does not reach earlier outputs otherwise.
     """
-    y: Tensor = _Convolution.apply(u, kernel[:, : u.shape[1]])
+    y: Tensor = _Convolution.apply(u, kernel[:, : u.shape[1]])  # type: ignore[no-untyped-call]
     return y
 
 
@@ -44,7 +44,7 @@ class _Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "b l d"]) -> tuple[Tensor, Tensor]:
         u, kernel = ctx.saved_tensors
         length, taps = u.shape[1], kernel.shape[1]
@@ -68,4 +68,5 @@ def _slices(count: int, size: int) -> list[slice]:
 
 def _spectrum(u: Float[Tensor, "b l d"], rows: slice, channels: slice, padded: int) -> Tensor:
     """Returns the transform of some channels of some rows, (rows, channels, padded // 2 + 1)."""
-    return torch.fft.rfft(u[rows, :, channels].mT.contiguous(), n=padded)
+    spectrum: Tensor = torch.fft.rfft(u[rows, :, channels].mT.contiguous(), n=padded)
+    return spectrum
