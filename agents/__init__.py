@@ -4,6 +4,7 @@ Encoders and environments are passed in; this library imports neither.
 """
 
 from .dqn import DQN, DQNConfig, NonFiniteLossError
+from .encoded_environment import EncodedEnvironment
 from .encoder import Encoder
 from .evaluation import ActingAgent, Evaluation, evaluate
 from .exploration import ExplorationConfig
@@ -17,6 +18,7 @@ __all__ = [
     "ActingAgent",
     "DQNConfig",
     "DuelingHead",
+    "EncodedEnvironment",
     "Encoder",
     "Evaluation",
     "ExplorationConfig",

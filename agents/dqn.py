@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor, nn
 
 from .captured_step import CapturedStep
@@ -37,6 +37,7 @@ class DQNConfig:
     loss: Literal["huber", "squared", "quantile"] = "huber"
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     learning_rate: float = 2.5e-4
+    encoder_learning_rate: float | None = None  # of the encoder's weights, smaller for a pretrained one; None: the same
     # Published: 0.01 inside the root, for gradients summed over 32 samples. Ours are means, and PyTorch adds outside.
     optimizer_epsilon: float = 0.01**0.5 / 32
     max_gradient_norm: float | None = None
@@ -45,6 +46,8 @@ class DQNConfig:
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
+            raise ValueError(f"encoder_learning_rate must be positive or None, got {self.encoder_learning_rate}")
         if self.target_update_every_updates < 1:
             raise ValueError(f"target_update_every_updates must be at least 1, got {self.target_update_every_updates}")
         if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
@@ -91,13 +94,13 @@ class DQN:
         self._step = self._build_step()
 
     @torch.no_grad()
-    def action_values(self, observations: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n a"]:
-        """Returns Q(s, a) of the online network for every action, in float32."""
+    def action_values(self, observations: Shaped[Tensor, "n *observation"]) -> Float[Tensor, "n a"]:
+        """Returns Q(s, a) of the online network for every action, in float32; observations as in `QNetwork`."""
         with self._autocast():
             values: Tensor = self.network(observations.to(self.device))
         return values.float()
 
-    def act(self, observations: UInt8[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
+    def act(self, observations: Shaped[Tensor, "n *observation"]) -> Int[Tensor, " n"]:
         """Returns the greedy action of each observation, on the CPU."""
         return self.action_values(observations).argmax(dim=1).cpu()
 
@@ -192,17 +195,30 @@ class DQN:
         return torch.autocast(self.device.type, dtype=self._autocast_dtype or torch.bfloat16, enabled=enabled)
 
 
-def _build_optimizer(network: nn.Module, config: DQNConfig, device: torch.device) -> torch.optim.Optimizer:
+def _build_optimizer(network: QNetwork, config: DQNConfig, device: torch.device) -> torch.optim.Optimizer:
     on_gpu = device.type == "cuda"  # where the step count has to be a tensor for the update to be captured
+    groups = _parameter_groups(network, config)
     if config.optimizer == "adam":
         return torch.optim.Adam(
-            network.parameters(), config.learning_rate, eps=config.optimizer_epsilon, fused=True, capturable=on_gpu
+            groups, config.learning_rate, eps=config.optimizer_epsilon, fused=True, capturable=on_gpu
         )
     return torch.optim.RMSprop(
-        network.parameters(),
+        groups,
         config.learning_rate,
         alpha=0.95,
         eps=config.optimizer_epsilon,
         centered=True,
         capturable=on_gpu,
     )
+
+
+def _parameter_groups(network: QNetwork, config: DQNConfig) -> list[dict[str, Any]]:
+    """Returns the weights that learn: those of the encoder, where any do, in a group with its own learning rate."""
+    assert isinstance(network.encoder, nn.Module)
+    encoder, head = (
+        [parameter for parameter in part.parameters() if parameter.requires_grad]
+        for part in (network.encoder, network.head)
+    )
+    if config.encoder_learning_rate is None:
+        return [{"params": encoder + head}]
+    return [{"params": encoder, "lr": config.encoder_learning_rate}, {"params": head}]

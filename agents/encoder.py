@@ -17,3 +17,11 @@ class Encoder(Protocol):
     feature_dim: int
 
     def __call__(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]: ...
+
+
+def frames_per_observation(encoder: Encoder, frame_shape: tuple[int, ...]) -> int:
+    """Returns how many frames fill the encoder's input; raises ValueError where no number of them does."""
+    wanted = tuple(encoder.frame_shape)
+    if wanted[0] % frame_shape[0] or wanted[1:] != tuple(frame_shape[1:]):
+        raise ValueError(f"the encoder takes stacks of shape {wanted}, which frames of shape {frame_shape} cannot fill")
+    return int(wanted[0] // frame_shape[0])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from .encoder import Encoder
@@ -51,7 +51,7 @@ HeadFactory = Callable[[int, int, int], nn.Module]
 
 
 class QNetwork(nn.Module):
-    """Action values of stacked frames: `head(encoder(frames))`."""
+    """Action values of stacked frames, `head(encoder(frames))`, or of features that the encoder has given before."""
 
     def __init__(
         self,
@@ -81,11 +81,15 @@ class QNetwork(nn.Module):
         self.num_quantiles = num_quantiles
         self.head = head(encoder.feature_dim, num_actions, num_quantiles)
 
-    def forward(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b a"]:
+    def forward(self, observation: Shaped[Tensor, "b *observation"]) -> Float[Tensor, "b a"]:
         """Returns Q(s, a) for every action, the mean of its quantiles."""
-        return self.quantiles(frames).mean(dim=2)
+        return self.quantiles(observation).mean(dim=2)
 
-    def quantiles(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b a q"]:
-        """Returns the quantiles of each action's return; with one of them, Q(s, a) itself."""
-        quantiles: Tensor = self.head(self.encoder(frames))
+    def quantiles(self, observation: Shaped[Tensor, "b *observation"]) -> Float[Tensor, "b a q"]:
+        """Returns the quantiles of each action's return; with one of them, Q(s, a) itself.
+
+        `observation` is frames, uint8 (b, c, h, w), or their features, float (b, feature_dim), which skip the encoder.
+        """
+        features = observation if observation.is_floating_point() else self.encoder(observation)
+        quantiles: Tensor = self.head(features)
         return quantiles

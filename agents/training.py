@@ -13,10 +13,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from .dqn import DQN, NonFiniteLossError
+from .encoder import frames_per_observation
 from .exploration import ExplorationConfig, epsilon_greedy, epsilons
 from .frame_stacker import FrameStacker
 from .replay import Replay
@@ -30,10 +31,10 @@ class VectorEnvironment(Protocol):
     """What training needs of a vector of games: newest frames, same-step autoreset, and a state that can be saved."""
 
     num_envs: int
-    single_observation_space: Any  # a Box of frames (C, H, W), uint8
+    single_observation_space: Any  # a Box of frames (C, H, W), uint8, or of features (d,), float32
     single_action_space: Any  # Discrete
 
-    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[UInt8[np.ndarray, "n c h w"], dict[str, Any]]:
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Shaped[np.ndarray, "n *item"], dict[str, Any]]:
         """Begins an episode in every environment."""
         ...
 
@@ -87,10 +88,10 @@ class Training:
         self._learning_from_step = config.learning_starts
         self._samples_owed = 0
         self._generator = np.random.default_rng(seed)
-        self._stacker = FrameStacker(
-            environment.num_envs, environment.single_observation_space.shape, agent_stack(agent, environment)
-        )
-        self._held_out: UInt8[Tensor, "k c h w"] | None = None
+        space = environment.single_observation_space
+        stack = agent_stack(agent, environment)
+        self._stacker = FrameStacker(environment.num_envs, space.shape, stack, dtype=space.dtype)
+        self._held_out: Shaped[Tensor, "k *item"] | None = None
         self._episode_return = np.zeros(environment.num_envs)
         self._episode_length = np.zeros(environment.num_envs, np.int64)
         self.recent_returns: deque[float] = deque(maxlen=20)
@@ -223,15 +224,12 @@ class Training:
 
 
 def agent_stack(agent: DQN, environment: VectorEnvironment) -> int:
-    """Returns how many of the environment's frames make one observation of the agent's encoder.
+    """Returns how many of the environment's observations make one of the agent's: frames of its encoder, or features.
 
     Raises ValueError where no number of them does.
     """
-    frame_shape = environment.single_observation_space.shape
-    wanted = tuple(agent.network.encoder.frame_shape)
-    if wanted[0] % frame_shape[0] or wanted[1:] != tuple(frame_shape[1:]):
-        raise ValueError(f"the encoder takes stacks of shape {wanted}, which frames of shape {frame_shape} cannot fill")
-    return int(wanted[0] // frame_shape[0])
+    shape, encoder = environment.single_observation_space.shape, agent.network.encoder
+    return 1 if tuple(shape) == (encoder.feature_dim,) else frames_per_observation(encoder, shape)
 
 
 def train(training: Training) -> Iterator[Metrics]:

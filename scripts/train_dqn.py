@@ -117,7 +117,8 @@ class DQNRun:
         self.board.hyper_parameters(
             flatten_config(config_to_json(self.config)), results={"final/score": score}, step=self.training.steps
         )
-        self._film()
+        if self.config.evaluation.film:
+            self._film()
         self.save()
         self.board.close()
         for score, record in self.evaluation.confirmed.items():

@@ -5,6 +5,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import nn
 
 from agents import DQN, DuelingHead, EncodedEnvironment, LinearHead, QNetwork, Training, VectorEnvironment
 from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, RawStorage, Replay
@@ -42,6 +43,7 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
     observation_shape = (config.stack * channels, height, width)
     encoder = build_encoder(config.encoder, observation_shape)
     if config.encoder_mode == "frozen":
+        assert isinstance(encoder, nn.Module)
         encoder.requires_grad_(False)
     network = QNetwork(
         encoder,

@@ -36,6 +36,7 @@ class EvaluationConfig:
     evaluation_epsilon: float = 0.01
     confirm_scores: tuple[float, ...] = ()  # the first evaluation at or above each is confirmed on 30 new games
     stop_when_confirmed: bool = False  # end the run once all of `confirm_scores` are confirmed
+    film: bool = True  # write one game as a video at the end
 
     def __post_init__(self) -> None:
         if self.evaluate_every_steps < 1 or self.num_games < 1:
@@ -77,6 +78,12 @@ class DQNRunConfig:
         for name in ("num_envs", "stack", "num_quantiles", "checkpoint_every_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        first_transitions = self.num_envs * (self.replay.n_step + 1)
+        if self.training.learning_starts < first_transitions:
+            raise ValueError(
+                f"learning_starts must be at least {first_transitions}, n_step + 1 steps of each of {self.num_envs} "
+                f"games, for the replay to hold a transition, got {self.training.learning_starts}"
+            )
         if self.replay.capacity < self.training.learning_starts:
             raise ValueError(
                 f"the replay's capacity of {self.replay.capacity} is smaller than learning_starts, "

@@ -147,6 +147,28 @@ def test_updates_make_the_loss_smaller(optimizer):
     assert losses[-1] < losses[0] / 3
 
 
+def test_an_encoder_learns_at_its_own_rate():
+    def steps(**settings):
+        agent = make_agent(**settings)
+        before = copy.deepcopy(agent.network.state_dict())
+        agent.update(make_batch())
+        after = agent.network.state_dict()
+        return [
+            float((after[name] - before[name]).abs().max())
+            for name in ("encoder.linear.bias", "head.action_values.bias")
+        ]
+
+    # Adam's first step has the length of the learning rate.
+    assert steps(learning_rate=1e-2, optimizer_epsilon=1e-12) == pytest.approx([1e-2, 1e-2], rel=1e-3)
+    slow = steps(learning_rate=1e-2, encoder_learning_rate=1e-4, optimizer_epsilon=1e-12)
+    assert slow == pytest.approx([1e-4, 1e-2], rel=1e-3)
+
+
+def test_a_learning_rate_of_the_encoder_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="encoder_learning_rate must be positive or None, got 0"):
+        DQNConfig(encoder_learning_rate=0.0)
+
+
 def test_the_gradient_norm_is_clipped():
     agent = make_agent(max_gradient_norm=0.01)
     agent.update(make_batch())

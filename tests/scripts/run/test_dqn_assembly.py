@@ -1,10 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from agents import DuelingHead, LinearHead
 from agents.replay import DeviceStorage, Lz4Storage, RawStorage
+from agents.training import Interval
 from gen_ssl.encoders import NatureCNN
 from scripts.run.config_file import config_from_json, config_to_json
 from scripts.run.dqn_assembly import build_agent, build_games, build_training
@@ -47,6 +49,19 @@ def test_a_saved_encoder_gives_the_agent_identical_features(tmp_path):
     frames = torch.randint(256, (3, 4, 84, 84), dtype=torch.uint8)
     assert torch.equal(agent.network.encoder(frames), encoder(frames))
     assert isinstance(agent.network.head, DuelingHead)
+
+
+def test_a_frozen_encoder_replays_features_and_a_finetuned_one_frames(tmp_path):
+    NatureCNN(feature_dim=61).save_pretrained(tmp_path / "encoder")
+    config = replace(CATCH, encoder=str(tmp_path / "encoder"))
+    for mode, shape in (("finetune", (4, 84, 84)), ("frozen", (61,))):
+        training = build_training(replace(config, encoder_mode=mode), device=CPU)
+        for _ in range(3):
+            training.step_environments(Interval(training))
+        batch = training.replay.sample(5, np.random.default_rng(0))
+        assert batch.observation.shape == (5, *shape)
+        learns = any(parameter.requires_grad for parameter in training.agent.network.encoder.parameters())
+        assert learns == (mode == "finetune")
 
 
 def test_an_encoder_made_for_other_frames_is_refused(tmp_path):
@@ -93,3 +108,8 @@ def test_bfloat16_is_used_when_asked_for():
 def test_bad_settings_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_learning_cannot_start_before_the_replay_holds_a_transition():
+    with pytest.raises(ValueError, match="learning_starts must be at least 128, n_step .* each of 32 games.* got 127"):
+        replace(PRESETS["fast"], training=replace(PRESETS["fast"].training, learning_starts=127))

@@ -1,0 +1,252 @@
+"""Compares what pretrained encoders are worth to a DQN: each arm is trained on each game with each seed.
+
+    python -m scripts.compare_encoders --arms scratch frozen:encoders/{game}/simclr finetune:encoders/{game}/st-dim
+
+An arm is `scratch` (the architecture of --encoder, from random weights), `frozen:PATH` (a saved encoder that stays as
+it is, whose features are replayed in place of frames) or `finetune:PATH` (one that learns on, at
+--encoder-learning-rate). {game} in a path stands for the game's name. All else is the same in every arm.
+
+Every run of train_dqn is a cell in OUTPUT/GAME/ARM/seedN: finished ones are skipped when the command is given again,
+and the one that was stopped goes on where it was. At the end writes scores.json, scores.md and scores.png: the score of
+each arm against steps, and the interquartile mean of human-normalised scores over games and seeds with its 95%
+bootstrap interval. 50,000 steps take about four minutes a cell on two cores.
+"""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")  # before pyplot: a server has no screen
+
+from matplotlib import pyplot as plt
+
+from agents.human_normalised import human_normalised_score
+from agents.score_statistics import ScoreSummary, summarise_scores
+from gen_ssl.encoders import load_encoder
+from scripts.run.command_line import run_command
+from scripts.run.devices import DeviceName
+from scripts.run.dqn_config import PRESETS, DQNRunConfig
+from scripts.run.run_directory import command_line
+from scripts.run.tensorboard import read_scalars
+from scripts.train_dqn import TrainDQN
+from scripts.train_dqn import main as train_dqn
+
+Mode = Literal["scratch", "frozen", "finetune"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareEncoders:
+    """What to compare, on how large a budget."""
+
+    arms: tuple[str, ...]  # scratch, frozen:PATH or finetune:PATH
+    games: tuple[str, ...] = ("Pong", "Boxing")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    encoder: str = "NatureCNN"  # the architecture that `scratch` begins with
+    encoder_learning_rate: float | None = None  # of fine-tuned encoders; default: as the rest of the network
+    total_steps: int = 50_000
+    samples_per_step: int = 16
+    evaluate_every_steps: int = 10_000
+    num_games: int = 10  # of each evaluation
+    compile: Literal["auto", "on", "off"] = "auto"  # the update, as in train_dqn
+    device: DeviceName = "auto"
+    threads: int = 0  # CPU threads; 0: all cores
+    output: Path = Path("runs/compare-encoders")
+
+    def __post_init__(self) -> None:
+        for name in ("arms", "games", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one")
+        for text in self.arms:
+            arm = Arm.of(text)
+            for game in self.games if arm.mode != "scratch" else ():
+                load_encoder(arm.encoder.format(game=game))  # what is missing is said before hours of training
+
+
+class Arm(NamedTuple):
+    """One way to begin: a name for tables and folders, a mode, and a saved encoder's path, empty from scratch."""
+
+    name: str
+    mode: Mode
+    encoder: str
+
+    @classmethod
+    def of(cls, text: str) -> "Arm":
+        """Reads an arm as it is given on the command line."""
+        mode, _, path = text.partition(":")
+        if mode == "scratch" and not path:
+            return cls("scratch", "scratch", "")
+        if mode in ("frozen", "finetune") and path:
+            # The folder called encoder inside a run's says nothing: the run's own name does.
+            parts = [part for part in Path(path).parts if part not in ("encoder", "{game}")]
+            return cls(f"{mode} {parts[-1].replace('-{game}', '').replace('{game}-', '')}", mode, path)  # type: ignore[arg-type]
+        raise ValueError(f"an arm must be scratch, frozen:PATH or finetune:PATH, got {text!r}")
+
+
+class Cell(NamedTuple):
+    """One finished run."""
+
+    game: str
+    arm: str
+    seed: int
+    steps: list[int]
+    scores: list[float]  # mean of each evaluation
+    steps_per_second: float  # median over the intervals in which it learned, evaluations left out
+
+
+def run_config(config: CompareEncoders, game: str, arm: Arm, seed: int) -> DQNRunConfig:
+    """Returns the settings of one cell: the preset `fast`, shortened."""
+    fast = PRESETS["fast"]
+    training = replace(
+        fast.training,
+        total_steps=config.total_steps,
+        samples_per_step=config.samples_per_step,
+        learning_starts=config.total_steps // 25,
+        log_every_steps=max(config.total_steps // 25, 1),
+        exploration=replace(fast.training.exploration, decay_steps=max(config.total_steps // 5, 1)),
+    )
+    return replace(
+        fast,
+        seed=seed,
+        encoder=config.encoder if arm.mode == "scratch" else arm.encoder.format(game=game),
+        compile=config.compile,
+        encoder_mode="frozen" if arm.mode == "frozen" else "finetune",
+        atari=replace(fast.atari, game=game),
+        dqn=replace(fast.dqn, encoder_learning_rate=config.encoder_learning_rate if arm.mode == "finetune" else None),
+        replay=replace(fast.replay, capacity=config.total_steps),
+        training=training,
+        evaluation=replace(
+            fast.evaluation,
+            evaluate_every_steps=config.evaluate_every_steps,
+            num_games=config.num_games,
+            confirm_scores=(),
+            film=False,
+        ),
+        checkpoint_every_steps=config.total_steps,
+    )
+
+
+def train_cell(config: CompareEncoders, game: str, arm: Arm, seed: int) -> Cell | None:
+    """Returns the result of a cell, found or trained; None when it was stopped."""
+    directory = config.output / game / arm.name.replace(" ", "-") / f"seed{seed}"
+    run = run_config(config, game, arm, seed)
+    cell = read_cell(directory, game, arm, seed, run)
+    if cell is None:
+        print(f"{game}, {arm.name}, seed {seed}", file=sys.stderr)
+        resume = directory if (directory / "config.json").exists() else None
+        where = None if resume else directory
+        train_dqn(TrainDQN(run=run, run_directory=where, resume=resume, device=config.device, threads=config.threads))
+        cell = read_cell(directory, game, arm, seed, run)
+    return cell
+
+
+def read_cell(directory: Path, game: str, arm: Arm, seed: int, run: DQNRunConfig) -> Cell | None:
+    """Returns a finished cell; None where there is none, or one that has steps left."""
+    if not (directory / "evaluations.json").exists():
+        return None
+    evaluations = json.loads((directory / "evaluations.json").read_text())
+    if not evaluations or evaluations[-1]["step"] < run.training.total_steps:
+        return None
+    speeds = [
+        speed
+        for step, speed in read_scalars(directory)["time/steps_per_second"]
+        if step > run.training.learning_starts + run.training.log_every_steps
+    ]
+    return Cell(
+        game,
+        arm.name,
+        seed,
+        [record["step"] for record in evaluations],
+        [record["mean"] for record in evaluations],
+        float(np.median(speeds)),
+    )
+
+
+def normalised(game: str, score: float) -> float:
+    """Returns the human-normalised score; raises ValueError for a game without a human's."""
+    value = human_normalised_score(game, score)
+    if value is None:
+        raise ValueError(f"there is no human score of {game}: its scores cannot be put together with others'")
+    return value
+
+
+def summary_of(cells: list[Cell], arm: str) -> ScoreSummary:
+    """Returns the statistics of an arm's last human-normalised scores over games and seeds."""
+    scores: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell.arm == arm:
+            scores.setdefault(cell.game, []).append(normalised(cell.game, cell.scores[-1]))
+    return summarise_scores(scores)
+
+
+def table_of(cells: list[Cell]) -> str:
+    """Returns a Markdown table with a row for each arm."""
+    games = list(dict.fromkeys(cell.game for cell in cells))
+    lines = [
+        "| arm | " + " | ".join(f"{game}, each seed" for game in games) + " | IQM, human-normalised | 95% | steps/s |",
+        "|---|" + "---|" * len(games) + "---:|---:|---:|",
+    ]
+    for arm in dict.fromkeys(cell.arm for cell in cells):
+        of_arm = [cell for cell in cells if cell.arm == arm]
+        scores = [", ".join(f"{cell.scores[-1]:.1f}" for cell in of_arm if cell.game == game) for game in games]
+        estimate = summary_of(cells, arm).interquartile_mean
+        interval = "-" if estimate.interval is None else f"{estimate.interval.low:.3f} to {estimate.interval.high:.3f}"
+        speed = np.median([cell.steps_per_second for cell in of_arm])
+        lines.append(f"| {arm} | {' | '.join(scores)} | {estimate.value:.3f} | {interval} | {speed:.0f} |")
+    return "\n".join(lines)
+
+
+def draw(cells: list[Cell], path: Path) -> None:
+    """Draws each arm's mean score over seeds against steps, its seeds as thin lines, one panel a game."""
+    games = list(dict.fromkeys(cell.game for cell in cells))
+    figure, panels = plt.subplots(1, len(games), figsize=(5.5 * len(games), 4), layout="constrained", squeeze=False)
+    for panel, game in zip(panels[0], games, strict=True):
+        for index, arm in enumerate(dict.fromkeys(cell.arm for cell in cells)):
+            of_arm = [cell for cell in cells if (cell.game, cell.arm) == (game, arm)]
+            for cell in of_arm:
+                panel.plot(cell.steps, cell.scores, color=f"C{index}", alpha=0.25, linewidth=1)
+            mean = np.mean([cell.scores for cell in of_arm], axis=0)
+            panel.plot(of_arm[0].steps, mean, color=f"C{index}", marker=".", label=arm)
+        panel.set(title=game, xlabel="environment steps (4 frames each)", ylabel="score")
+        panel.grid(alpha=0.3)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def write(config: CompareEncoders, cells: list[Cell]) -> Path:
+    """Writes table, figures and plot, prints the table, and returns the folder."""
+    table = table_of(cells)
+    (config.output / "scores.md").write_text(f"`{command_line()}`\n\n{table}\n", encoding="utf-8")
+    records: list[dict[str, Any]] = [cell._asdict() for cell in cells]
+    (config.output / "scores.json").write_text(json.dumps(records, indent=1) + "\n")
+    draw(cells, config.output / "scores.png")
+    print(table)
+    return config.output
+
+
+def main(config: CompareEncoders) -> None:
+    """Trains what is missing, then compares; stopped by Ctrl-C it says how to go on."""
+    cells = []
+    for seed in config.seeds:  # a seed of everything first: what is there when it is stopped can be compared
+        for game in config.games:
+            for arm in map(Arm.of, config.arms):
+                cell = train_cell(config, game, arm, seed)
+                if cell is None:
+                    print("saved; give the same command again to go on", file=sys.stderr)
+                    return
+                cells.append(cell)
+    print(write(config, cells))
+
+
+def command() -> None:
+    """Runs as a console command."""
+    run_command(CompareEncoders, main, documentation=__doc__)
+
+
+if __name__ == "__main__":
+    command()

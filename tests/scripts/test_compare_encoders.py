@@ -1,0 +1,81 @@
+import json
+import os
+
+import pytest
+
+from gen_ssl.encoders import NatureCNN
+from scripts.compare_encoders import Arm, Cell, CompareEncoders, main, run_config, summary_of, table_of
+
+
+@pytest.fixture
+def encoders(tmp_path):
+    for game in ("Pong", "Boxing"):
+        NatureCNN(feature_dim=61).save_pretrained(tmp_path / game / "simclr")
+    return tmp_path / "{game}" / "simclr"
+
+
+def comparison(encoders, **settings):
+    return CompareEncoders(
+        **{
+            "arms": ("scratch", f"frozen:{encoders}", f"finetune:{encoders}"),
+            "games": ("Boxing",),
+            "seeds": (0,),
+            "encoder": "DQN2013CNN",
+            "encoder_learning_rate": 1e-5,
+            "total_steps": 3_200,
+            "samples_per_step": 1,
+            "evaluate_every_steps": 3_200,
+            "num_games": 1,
+            "compile": "off",
+            "threads": 1,
+            "output": encoders.parents[1] / "compared",
+            **settings,
+        }
+    )
+
+
+def test_arms_have_the_same_budget_and_differ_in_the_encoder_alone(encoders):
+    config = comparison(encoders, games=("Pong", "Boxing"))
+    scratch, frozen, finetuned = (run_config(config, "Pong", Arm.of(text), 5) for text in config.arms)
+    assert scratch.encoder == "DQN2013CNN"
+    assert frozen.encoder == finetuned.encoder == str(encoders).replace("{game}", "Pong")
+    assert (scratch.encoder_mode, frozen.encoder_mode, finetuned.encoder_mode) == ("finetune", "frozen", "finetune")
+    assert (scratch.dqn.encoder_learning_rate, finetuned.dqn.encoder_learning_rate) == (None, 1e-5)
+    assert scratch.training == frozen.training == finetuned.training
+    assert scratch.seed == frozen.seed == finetuned.seed == 5
+
+
+def test_a_comparison_given_again_trains_only_what_is_missing(encoders, capsys):
+    config = comparison(encoders, arms=("scratch", f"frozen:{encoders}"))
+    main(config)
+    output = config.output
+    assert "| frozen simclr |" in (output / "scores.md").read_text()
+    cells = json.loads((output / "scores.json").read_text())
+    assert [cell["arm"] for cell in cells] == ["scratch", "frozen simclr"]
+    assert all(cell["steps"][-1] >= 3_200 and cell["steps_per_second"] > 0 for cell in cells)
+    assert not (output / "Boxing" / "scratch" / "seed0" / "videos").exists()
+    checkpoint = output / "Boxing" / "frozen-simclr" / "seed0" / "checkpoint.pt"
+    written = os.stat(checkpoint).st_mtime_ns
+    capsys.readouterr()
+    main(config)
+    assert os.stat(checkpoint).st_mtime_ns == written
+    assert "Boxing, scratch" not in capsys.readouterr().err
+
+
+def test_the_interquartile_mean_leaves_a_quarter_of_the_scores_out_on_either_side():
+    # Human-normalised Pong: (score + 20.7) / 35.3.
+    scores = [-20.7, -20.7 + 35.3, -20.7 + 0.4 * 35.3, -20.7 + 0.6 * 35.3]
+    cells = [Cell("Pong", "scratch", seed, [10], [score], 100.0) for seed, score in enumerate(scores)]
+    assert summary_of(cells, "scratch").interquartile_mean.value == pytest.approx(0.5)
+    assert "| scratch | -20.7, 14.6, -6.6, 0.5 | 0.500 |" in table_of(cells)
+
+
+@pytest.mark.parametrize("text", ["", "frozen", "frozen:", "scratch:path", "melted:path"])
+def test_an_arm_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"an arm must be scratch, frozen:PATH or finetune:PATH, got"):
+        Arm.of(text)
+
+
+def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(encoders):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        comparison(encoders, games=("Seaquest",))
