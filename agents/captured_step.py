@@ -51,7 +51,7 @@ class CapturedStep:
         self._inputs = TransitionBatch(*(tensor.clone() for tensor in batch))
         weights = [parameter.detach().clone() for parameter in self._network.parameters()]
         optimizer_state = {key: value.clone() for key, value in self._optimizer_tensors().items()}
-        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream = torch.cuda.Stream()
         side_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side_stream):
             for _ in range(_WARM_UP_STEPS):

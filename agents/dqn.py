@@ -158,7 +158,7 @@ class DQN:
         result: UpdateResult = self._loss(batch)
         if self.device.type == "cpu" and not torch.isfinite(result.loss):
             raise NonFiniteLossError(f"the loss is {result.loss.item()} at update {self.updates}")
-        result.loss.backward()  # type: ignore[no-untyped-call]
+        result.loss.backward()
         if self.config.max_gradient_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_gradient_norm)
         self.optimizer.step()

@@ -91,7 +91,7 @@ class Training:
         space = environment.single_observation_space
         stack = agent_stack(agent, environment)
         self._stacker = FrameStacker(environment.num_envs, space.shape, stack, dtype=space.dtype)
-        self._held_out: Shaped[Tensor, "k *item"] | None = None
+        self._held_out: Shaped[Tensor, "k ..."] | None = None
         self._episode_return = np.zeros(environment.num_envs)
         self._episode_length = np.zeros(environment.num_envs, np.int64)
         self.recent_returns: deque[float] = deque(maxlen=20)

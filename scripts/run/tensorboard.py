@@ -77,7 +77,7 @@ class TensorBoardWriter:
         allowed = {
             name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in config.items()
         }
-        for summary in hparams(allowed, dict(results)):  # type: ignore[no-untyped-call]
+        for summary in hparams(allowed, dict(results)):
             self._file_writer().add_summary(summary)
         self.scalars(results, step=step)
 
@@ -101,7 +101,7 @@ class TensorBoardWriter:
         self.close()
 
     def _file_writer(self) -> Any:
-        return self._writer._get_file_writer()  # type: ignore[no-untyped-call]
+        return self._writer._get_file_writer()
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
