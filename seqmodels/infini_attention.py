@@ -205,7 +205,7 @@ class InfiniAttention(nn.Module):
             memory = memory.written(keys, values, self.writing_rule, full)
             num_kept = num_kept.masked_fill(full, 0)
         output: Tensor = self.out_proj(heads.flatten(1))
-        return output, InfiniState(*(tensor.clone() for tensor in memory), keys, values, num_kept)
+        return output, InfiniState(memory.matrix.clone(), memory.normaliser.clone(), keys, values, num_kept)
 
     def state_size(self, length: int) -> int:
         """Returns the numbers of the memory and of one segment: the state does not grow."""

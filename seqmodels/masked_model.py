@@ -24,9 +24,7 @@ class MaskedModel(nn.Module):
         self.encoder = encoder
         self.output_layer = nn.Linear(encoder.d_model, num_outputs)
 
-    def forward(
-        self, inputs: Shaped[Tensor, "b l *channels"], lengths: Int64[Tensor, " b"]
-    ) -> Float[Tensor, "b l k"]:
+    def forward(self, inputs: Shaped[Tensor, "b l *channels"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l k"]:
         """Returns the outputs; those at and after a row's length mean nothing."""
         outputs: Tensor = self.output_layer(self.encoder.encode(self.input_layer(inputs), lengths))
         return outputs

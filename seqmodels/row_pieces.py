@@ -27,7 +27,7 @@ class RowPieces(NamedTuple):
 
     def pack(self, x: Float[Tensor, "b l d"]) -> PackedSequence:
         """Returns the pieces as sequences of their own."""
-        return pack_sequence(list(x.flatten(0, 1).split(self.lengths)), enforce_sorted=False)
+        return pack_sequence(list(torch.split(x.flatten(0, 1), self.lengths)), enforce_sorted=False)
 
     def unpack(self, packed: PackedSequence) -> Float[Tensor, "b l d"]:
         """Returns the rows put together again."""

@@ -11,7 +11,7 @@ from seqmodels.carried_state import map_state, select_rows, tensors_of
 from seqmodels.mixers import MIXERS, make_mixer
 from seqmodels.sequence_model import SequenceModel
 
-B, L, D = 3, 37, 16  # heads of 4 numbers; L is longer than the windows and segments below, and no multiple of them
+B, L, D = 3, 23, 16  # heads of 4 numbers; L is longer than the windows and segments below, and no multiple of them
 
 SMALL: dict[str, dict[str, Any]] = {
     "attention-window": {"window": 5},
@@ -21,8 +21,8 @@ SMALL: dict[str, dict[str, Any]] = {
 EDGES = {
     "after the first": [1],
     "before the last": [L - 1],
-    "across segments": [5, 10, 35],
-    "anywhere": [2, 3, 4, 17, 18, 30],
+    "across segments": [5, 10, 20],
+    "anywhere": [2, 3, 4, 13, 14, 19],
     "one by one": list(range(1, L)),
 }
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}  # of the largest output
@@ -111,10 +111,10 @@ def test_no_state_is_the_initial_state(name):
 def test_a_reset_inside_a_row_equals_separate_rows(name, dtype):
     mixer, x = mixer_of(name, dtype), inputs(1, L, D, dtype=dtype)
     resets = torch.zeros(1, L, dtype=torch.bool)
-    resets[0, [2, 17, 18]] = True
+    resets[0, [2, 13, 14]] = True
     with torch.no_grad():
         together, state = mixer(x, resets=resets)
-        pieces = [mixer(x[:, begin:end]) for begin, end in [(0, 2), (2, 17), (17, 18), (18, L)]]
+        pieces = [mixer(x[:, begin:end]) for begin, end in [(0, 2), (2, 13), (13, 14), (14, L)]]
         assert_equal(together, torch.cat([output for output, _ in pieces], dim=1))
         further = inputs(1, 3, D, dtype=dtype, seed=2)
         assert_equal(mixer(further, state=state)[0], mixer(further, state=pieces[-1][1])[0])
@@ -125,7 +125,7 @@ def test_rows_are_reset_at_their_own_places_with_a_state_carried_in(name):
     mixer, x, before = mixer_of(name), inputs(B, L, D), inputs(B, 7, D, seed=3)
     resets = torch.zeros(B, L, dtype=torch.bool)
     resets[0, [0, 9]] = True
-    resets[2, [4, 31, L - 1]] = True
+    resets[2, [4, 17, L - 1]] = True
     earlier = torch.zeros(B, 7, dtype=torch.bool)
     earlier[1, 5] = True  # the carried state stands at another position in each row
     with torch.no_grad():
@@ -160,6 +160,21 @@ def test_chunks_with_resets_equal_the_whole_sequence_with_resets(name, edges):
 
 
 @every_mixer
+def test_resets_and_chunks_agree_across_the_blocks_in_which_a_mixer_computes(name):
+    # Longer than any block, and with settings of its own: windows and segments of 64, states of 16 and 64 numbers.
+    torch.manual_seed(0)
+    mixer, x = make_mixer(name, D).double(), inputs(2, 150, D)
+    resets = torch.zeros(2, 150, dtype=torch.bool)
+    resets[0, [63, 64, 130]] = resets[1, 70] = True
+    with torch.no_grad():
+        whole, _ = mixer(x, resets=resets)
+        assert_equal(in_chunks(mixer, x, [65, 66, 129], resets=resets)[0], whole)
+        assert_equal(whole[1:, 70:], mixer(x[1:, 70:])[0])
+        assert_equal(whole[:1, 64:130], mixer(x[:1, 64:130])[0])
+        assert_equal(in_steps(mixer, x[1:, 70:], mixer.initial_state(1))[0], whole[1:, 70:])
+
+
+@every_mixer
 def test_no_reset_anywhere_changes_nothing(name):
     mixer, x = mixer_of(name), inputs(B, L, D)
     with torch.no_grad():
@@ -172,7 +187,7 @@ def test_an_output_depends_on_no_later_input(name, with_resets):
     mixer, x = mixer_of(name), inputs(B, L, D).requires_grad_()
     resets = torch.rand(B, L, generator=torch.Generator().manual_seed(6)) < 0.1 if with_resets else None
     output, _ = mixer(x, resets=resets)
-    for place in (0, 11, 30):
+    for place in (0, 11, L - 2):
         # The gradient of what stands up to `place` is zero after it; convolutions by FFT leave rounding there.
         weight = inputs(D, seed=7)
         (gradient,) = torch.autograd.grad((output[:, : place + 1] @ weight).sum(), x, retain_graph=True)
@@ -196,7 +211,7 @@ def test_gradients_flow_through_the_carried_state(name, stepping):
     mixer, x, weight = mixer_of(name), inputs(B, L, D).requires_grad_(), inputs(L, D, seed=7)
     whole, _ = mixer(x)
     expected = torch.autograd.grad((whole * weight).sum(), [x, *mixer.parameters()])
-    pieces = in_steps(mixer, x, mixer.initial_state(B)) if stepping else in_chunks(mixer, x, [8, 9, 23])
+    pieces = in_steps(mixer, x, mixer.initial_state(B)) if stepping else in_chunks(mixer, x, [8, 9, 17])
     actual = torch.autograd.grad((pieces[0] * weight).sum(), [x, *mixer.parameters()])
     scale = max(gradient.abs().max() for gradient in expected)
     for one, other in zip(actual, expected, strict=True):
@@ -268,7 +283,7 @@ def test_under_autocast_a_state_is_carried_and_outputs_stay_near(name):
     with torch.no_grad():
         expected, _ = mixer(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            outputs, state = in_chunks(mixer, x[:, :-2], [8, 9, 23])
+            outputs, state = in_chunks(mixer, x[:, :-2], [8, 9, 17])
             steps, _ = in_steps(mixer, x[:, -2:], state)
     assert (torch.cat([outputs, steps], dim=1).float() - expected).abs().max() < 0.05 * expected.abs().max()
 
@@ -283,7 +298,11 @@ def test_whole_chunks_and_steps_agree_over_1024_positions(name, dtype):
     assert isinstance(mixer, torch.nn.Module)
     mixer.to(dtype)
     x = inputs(2, 1024, 32, dtype=dtype)
+    resets = torch.zeros(2, 1024, dtype=torch.bool)
+    resets[0, [64, 700]] = True
     with torch.no_grad():
+        pieces = [mixer(x[:1, begin:end])[0] for begin, end in pairwise([0, 64, 700, 1024])]
+        assert_equal(mixer(x, resets=resets)[0][:1], torch.cat(pieces, dim=1))
         whole, _ = mixer(x)
         assert_equal(in_chunks(mixer, x, [1, 64, 65, 600, 1000])[0], whole)
         assert_equal(in_steps(mixer, x, mixer.initial_state(2))[0], whole)
