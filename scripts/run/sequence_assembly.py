@@ -129,9 +129,8 @@ class ChoosesBackend(Protocol):
 
 def describe_backend(model: nn.Module) -> str:
     """Returns with which scan a model's mixers compute, and why."""
-    choices = [module.backend_choice() for module in model.modules() if isinstance(module, ChoosesBackend)]
-    described = {f"{choice.name}: {choice.reason}" for choice in choices}
-    return "; ".join(sorted(described)) or "PyTorch: this mixer has no other backend"
+    reasons = {module.backend_choice().reason for module in model.modules() if isinstance(module, ChoosesBackend)}
+    return "; ".join(sorted(reasons)) or "PyTorch: this mixer has no other backend"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def plot_curves(path: Path, results: Sequence[SequenceResult]) -> None:
                 panel.plot(positions, values, color=f"C{number}", marker=".", label=None if seed else model)
     for panel, (_, label, _) in zip(panels, axes_of, strict=True):
         panel.set(xlabel=label, ylabel=f"validation {metric}")
-    _finish(figure, panels, path, title=results[0].task)
+    _finish(figure, list(panels), path, title=results[0].task)
 
 
 def plot_lengths(path: Path, results: Sequence[SequenceResult], *, trained_length: int) -> None:
@@ -64,7 +64,7 @@ def plot_sizes(path: Path, results: Sequence[SequenceResult]) -> None:
             panel.scatter([size(result) for result in group], values, color=f"C{number}", label=model)
             panel.set(xlabel=label, ylabel=f"test {metric}")
             panel.set_xscale("log", base=2)
-    _finish(figure, panels, path, title=results[0].task)
+    _finish(figure, list(panels), path, title=results[0].task)
 
 
 def plot_costs(path: Path, costs: dict[str, list[Cost]]) -> None:
