@@ -116,10 +116,8 @@ class _PointSums(torch.autograd.Function):
         group = _group_size(denominator, x)
         sums = []
         for some, quadratic in zip(flows.split(group), denominator.split(group), strict=True):
-            inverse = _inverses(quadratic, x, y)
-            # There are more flows than poles: they enter as they are.
-            both = torch.cat([inverse * (weights * x), inverse * (weights * y)], dim=1)  # (G, 2n, K)
-            sums.append(torch.bmm(_real(some), _real(both.conj().resolve_conj()).mT))
+            both = _conjugate_products(_inverses(quadratic, x.conj(), y.conj()), x, y, weights)
+            sums.append(torch.bmm(_real(some), _real(both).mT))
         return torch.cat(sums)
 
     @staticmethod
@@ -131,12 +129,26 @@ class _PointSums(torch.autograd.Function):
         pieces = zip(flows.split(group), denominator.split(group), gradient.split(group), strict=True)
         for some, quadratic, slope in pieces:
             inverse = _inverses(quadratic, x, y)
-            both = torch.cat([inverse * (weights * x), inverse * (weights * y)], dim=1)
-            to_flows.append(_complex(torch.bmm(slope, _real(both.conj().resolve_conj()))))
+            both = _conjugate_products(inverse.conj(), x, y, weights)
+            to_flows.append(_complex(torch.bmm(slope, _real(both))))
             by_x, by_y = _complex(torch.bmm(slope.mT, _real(some))).chunk(2, dim=1)  # (G, n, K) each
             reached = by_x * (weights * x) + by_y * (weights * y)
             to_denominator.append(_through_inverses(reached, inverse, x, y))
         return torch.cat(to_flows), torch.cat(to_denominator), None, None, None
+
+
+def _conjugate_products(
+    inverse: Complex128[Tensor, "g n k"],
+    x: Complex128[Tensor, " k"],
+    y: Complex128[Tensor, " k"],
+    weights: Complex128[Tensor, " k"],
+) -> Complex128[Tensor, "g n2 k"]:
+    """Returns conj(w x / q), then conj(w y / q), from conj(1 / q): Re(f w x / q) is a product of real rows with them."""
+    num_poles = inverse.shape[1]
+    both = inverse.new_empty(inverse.shape[0], 2 * num_poles, inverse.shape[2])
+    torch.mul(inverse, (weights * x).conj(), out=both[:, :num_poles])
+    torch.mul(inverse, (weights * y).conj(), out=both[:, num_poles:])
+    return both
 
 
 def _group_size(denominator: Float64[Tensor, "d n 2"], x: Complex128[Tensor, " k"]) -> int:
