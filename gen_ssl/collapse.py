@@ -41,8 +41,8 @@ class CollapseConfig:
     of a game look to a random encoder depends on the game.
     """
 
-    least_deviation: float = 0.2  # as a share of the one before training
-    least_rank: float = 0.2  # RankMe above 1, its least, as a share of the same before training
+    least_deviation: float = 0.5  # as a share of the one before training
+    least_rank: float = 0.5  # RankMe above 1, its least, as a share of the same before training
     loss_at_chance: float = 0.98  # as a share of ln K
     patience_steps: int = 150  # before which neither the loss nor k-NN needs to be better than at the start
 
