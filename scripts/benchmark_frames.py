@@ -5,7 +5,7 @@
 
 Plays each game at random by the code of collect_frames, in one process, into a temporary folder, and reads stacks of
 four at random positions on one thread. Beside it, of the same frames: the bytes when each is compressed by itself with
-LZ4, as the agents' replay does, and the stacks a second from a raw memory-mapped array. Expect about 90 to 120 bytes a
+LZ4, as the agents' replay does, and the stacks a second from a raw memory-mapped array. Expect about 90 to 140 bytes a
 frame, the console's memory included, where a raw one takes 7,056.
 """
 
