@@ -181,7 +181,7 @@ class SequenceTraining:
             return batch
 
         def select(tensor: Tensor, per_example: int) -> Tensor:
-            examples = tensor.unflatten(0, (-1, per_example))[fabric.global_rank :: fabric.world_size]
+            examples: Tensor = tensor.unflatten(0, (-1, per_example))[fabric.global_rank :: fabric.world_size]
             return examples.flatten(0, 1)
 
         return Batch(select(batch.inputs, rows), select(batch.lengths, rows), select(batch.targets, 1))

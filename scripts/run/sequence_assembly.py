@@ -64,7 +64,7 @@ def build_mixer(config: SequenceRunConfig, max_length: int) -> SequenceModel[Any
     """Returns one new mixer of the run's kind; what the run leaves open is the mixer's own default."""
     architecture = config.architecture
     known = mixer_options(config.model)
-    asked = {"d_state": architecture.d_state, "num_heads": architecture.num_heads}
+    asked: dict[str, Any] = {"d_state": architecture.d_state, "num_heads": architecture.num_heads}
     if architecture.backend != "auto":
         asked["backend"] = architecture.backend
     options = {name: value for name, value in asked.items() if value is not None}

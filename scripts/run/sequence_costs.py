@@ -64,7 +64,7 @@ def measure_costs(build: Callable[[str], Workload], settings: CostSettings) -> l
 def _peak_memory(workload: Workload, settings: CostSettings, device: torch.device) -> list[int]:
     """Returns the peaks of all lengths up to the first that takes longer than the limit, itself included."""
     _return_freed_memory()
-    peaks = []
+    peaks: list[int] = []
     for length in settings.lengths:
         started = time.perf_counter()
         run = workload(length)

@@ -97,33 +97,33 @@ def test_a_comparison_that_was_stopped_goes_on_and_trains_no_finished_cell_again
     assert "give the same command again" in capsys.readouterr().err
     done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/result.json")}
     assert 0 < len(done) < 8
-    compare_sequence_models.main(comparison(tmp_path))
+    assert Comparison(comparison(tmp_path)).run()
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert results_of(tmp_path) == results_of(finished)
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished):
     with pytest.raises(ValueError, match=r"another configuration: test_lengths"):
-        compare_sequence_models.main(comparison(finished, test_lengths=(13,)))
+        Comparison(comparison(finished, test_lengths=(13,))).run()
 
 
 def test_a_search_on_the_whole_budget_is_that_seeds_cell_as_well(tmp_path):
-    compare_sequence_models.main(comparison(tmp_path, models=("gru",), seeds=(1,), search_steps=5))
+    assert Comparison(comparison(tmp_path, models=("gru",), seeds=(1,), search_steps=5)).run()
     assert len(results_of(tmp_path)) == 2
 
 
 def test_a_rate_with_which_a_model_diverges_is_passed_over_unless_all_do(tmp_path, capsys):
     # 1e38: the weights overflow in the first update, and the second has no finite gradient.
     config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e38, 1e-3), search_steps=3)
-    compare_sequence_models.main(config)
+    assert Comparison(config).run()
     assert "gru does not learn with 1e+38: the gradient's norm is" in capsys.readouterr().err
     assert "gru/seed1-rate0.001-steps5" in results_of(tmp_path)
     with pytest.raises(ValueError, match=r"gru learns with none of the rates \(1e\+38, 2e\+38\)"):
-        compare_sequence_models.main(replace(config, learning_rates=(1e38, 2e38)))
+        Comparison(replace(config, learning_rates=(1e38, 2e38))).run()
 
 
 def test_one_rate_needs_no_search(tmp_path):
-    compare_sequence_models.main(comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(2e-3,)))
+    assert Comparison(comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(2e-3,))).run()
     assert list(results_of(tmp_path)) == ["gru/seed1-rate0.002-steps5"]
 
 
