@@ -32,6 +32,9 @@ class ListOps:
     >>> task = ListOps(shape, num_train=5, num_validation=2, num_test=2)
     >>> batch = next(task.batches("train", batch_size=1, seed=0))
     >>> print(batch.inputs[0].tolist(), expression(batch.inputs[0].numpy()), batch.targets.item(), sep="\n")
+    [11, 14, 1, 9, 15, 5, 3, 15]
+    [MIN [SM 0 8 ] 4 2 ]
+    2
     """
 
     def __init__(

@@ -127,9 +127,9 @@ def _first_args(num_args: Int64[np.ndarray, " operators"]) -> Int64[np.ndarray, 
     return np.cumsum(num_args) - num_args
 
 
-def _subtree_lengths(levels: list[_Level]) -> list[Int64[np.ndarray, " nodes"]]:
+def _subtree_lengths(levels: list[_Level]) -> list[Int64[np.ndarray, " _"]]:
     """Returns, for every node of every level, the number of tokens of the expression below it."""
-    lengths: list[Int64[np.ndarray, " nodes"]] = []
+    lengths: list[Int64[np.ndarray, " _"]] = []
     for level in reversed(levels):
         length = np.ones(len(level.tree), dtype=np.int64)
         if len(level.num_args):
@@ -142,7 +142,7 @@ def _fill(
     tokens: UInt8[np.ndarray, " total"],
     start: Int64[np.ndarray, " trees"],
     levels: list[_Level],
-    lengths: list[Int64[np.ndarray, " nodes"]],
+    lengths: list[Int64[np.ndarray, " _"]],
     generator: np.random.Generator,
 ) -> UInt8[np.ndarray, " trees"]:
     """Draws digits and operators, writes them all into `tokens`, and returns what each tree comes to."""
@@ -198,13 +198,13 @@ def _medians(
     return (runs[rows, (num_args - 1) // 2] + runs[rows, num_args // 2]) // 2
 
 
-def expression(tokens: UInt8[np.ndarray, " l"]) -> str:
+def expression(tokens: Integer[np.ndarray, " l"]) -> str:
     """Returns the expression as text, e.g. "[MAX 2 [SM 3 4 ] ]"."""
     names = {OPERATOR + i: f"[{name}" for i, name in enumerate(OPERATOR_NAMES)} | {CLOSE: "]"}
     return " ".join(names.get(int(token), str(int(token) - DIGIT)) for token in tokens)
 
 
-def evaluate(tokens: UInt8[np.ndarray, " l"]) -> int:
+def evaluate(tokens: Integer[np.ndarray, " l"]) -> int:
     """Returns what an expression comes to, read from left to right: the oracle of the labels."""
     open_lists: list[list[int]] = []
     for token in map(int, tokens):

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 
 
 def ends_are_joined(
-    lines: list[Float[np.ndarray, "segments 2 2"]], markers: Int64[np.ndarray, "2 2"], *, cells_per_pixel: int = 4
+    lines: list[Float[np.ndarray, "_ 2 2"]], markers: Int64[np.ndarray, "2 2"], *, cells_per_pixel: int = 4
 ) -> bool:
     """Returns whether a path along the drawn lines leads from one marker to the other: the oracle of the labels.
 

@@ -108,34 +108,26 @@ class ContourGrowth:
         taken = [self._border(num_images), self._border(num_images)]
         for own, other in ((0, 1), (1, 0)):
             self._occupy(taken[other], tips[own])
-        tips, taken, chains = self._keep(has_room, tips, taken, [[tip] for tip in tips])
+        chains = [[tips[0]], [tips[1]]]
+        alive = has_room
         for _ in range(contour_length - 1):
             for own, other in ((0, 1), (1, 0)):
-                tip, found = self._extend(tips[own], taken[own], generator)
-                self._occupy(taken[own], tips[own])
-                tips[own] = tip
+                # Copying the others costs more than to let a few that have failed go on.
+                if np.count_nonzero(alive) < 0.8 * len(alive):
+                    taken, chains, alive = *_restricted(taken, chains, alive), alive[alive]
+                last = chains[own][-1]
+                tip, found = self._extend(last, taken[own], generator)
+                self._occupy(taken[own], last)
+                self._occupy(taken[other], tip)
                 chains[own].append(tip)
-                tips, taken, chains = self._keep(found, tips, taken, chains)
-                self._occupy(taken[other], tips[own])
-        self._occupy(taken[0], tips[0])
+                alive = alive & found
+        taken, chains = _restricted(taken, chains, alive)
+        self._occupy(taken[0], chains[0][-1])
         return _chains(chains), taken[0]
 
     def _occupy(self, taken: Canvas, tip: _Tip) -> None:
         """Takes the room of a paddle in each picture."""
         taken.paint(np.arange(len(tip.stamp)), tip.place, self.stamps.room[tip.stamp])
-
-    @staticmethod
-    def _keep(
-        images: Bool[np.ndarray, " n"], tips: list[_Tip], taken: list[Canvas], chains: list[list[_Tip]]
-    ) -> tuple[list[_Tip], list[Canvas], list[list[_Tip]]]:
-        """Drops the images that failed."""
-        if images.all():
-            return tips, taken, chains
-        return (
-            [tip.select(images) for tip in tips],
-            [canvas.select(images) for canvas in taken],
-            [[tip.select(images) for tip in chain] for chain in chains],
-        )
 
     def _two_seeds(
         self, num_images: int, generator: np.random.Generator
@@ -243,6 +235,13 @@ class ContourGrowth:
         canvas.pixels[:] = FULL
         canvas.pixels[:, inner, inner] = 0
         return canvas
+
+
+def _restricted(
+    taken: list[Canvas], chains: list[list[_Tip]], images: Bool[np.ndarray, " n"]
+) -> tuple[list[Canvas], list[list[_Tip]]]:
+    """Returns canvases and contours of some of the images."""
+    return [canvas.select(images) for canvas in taken], [[tip.select(images) for tip in chain] for chain in chains]
 
 
 def _chains(contours: list[list[_Tip]]) -> Chains:

@@ -1,5 +1,6 @@
 """Draws Pathfinder's images: contours and distractors made of paddles, and two discs that mark ends of contours."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,10 +50,10 @@ def _draw_variant(
     settings: PathfinderSettings, num_images: int, contour_length: int, margin: int, generator: np.random.Generator
 ) -> PathfinderImages:
     """Draws images with contours of one length and one margin."""
-    growth = ContourGrowth(settings, margin=margin)
+    growth = _growth(settings, margin)
     drawn: list[PathfinderImages] = []
     num_drawn = num_started = 0
-    num_starts = _FIRST_STARTS
+    num_starts = min(8 * num_images, _FIRST_STARTS)
     while num_drawn < num_images:
         if num_started > _MOST_STARTS and not num_drawn:
             raise RuntimeError(
@@ -66,6 +67,12 @@ def _draw_variant(
         needed = (num_images - num_drawn) * num_started // max(num_drawn, 1)
         num_starts = min(max(needed, 32), _MOST_PIXELS // settings.size**2)
     return PathfinderImages(*(np.concatenate(part)[:num_images] for part in zip(*drawn, strict=True)))
+
+
+@lru_cache(maxsize=4)
+def _growth(settings: PathfinderSettings, margin: int) -> ContourGrowth:
+    """Returns what grows contours by these settings; its pictures of paddles take long to draw."""
+    return ContourGrowth(settings, margin=margin)
 
 
 def _draw(growth: ContourGrowth, grown: GrownContours, generator: np.random.Generator) -> PathfinderImages:

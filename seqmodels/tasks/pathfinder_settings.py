@@ -95,5 +95,5 @@ PATHFINDER_16 = PathfinderSettings(
     seed_distance=7,
     continuity=1.0,
     marker_radius=2.0,
-    contrast=0.75,
+    contrast=1.0,
 )

@@ -23,7 +23,7 @@ class RaggedTokens(NamedTuple):
         return torch.from_numpy(np.where(inside, self.tokens[source], 0).astype(np.int64)), torch.from_numpy(lengths)
 
 
-def ragged(rows: list[UInt8[np.ndarray, " l"]]) -> RaggedTokens:
+def ragged(rows: list[UInt8[np.ndarray, " _"]]) -> RaggedTokens:
     """Puts rows end to end."""
     starts = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
     return RaggedTokens(tokens=np.concatenate(rows) if rows else np.zeros(0, dtype=np.uint8), starts=starts)

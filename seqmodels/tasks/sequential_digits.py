@@ -19,6 +19,14 @@ def sequential_digits(*, inputs: PixelInput = "values") -> PixelClassification:
     >>> batch = next(task.batches("test", batch_size=1, seed=0))
     >>> picture = batch.inputs.view(8, 8).add(1).mul(4.99).int().tolist()
     >>> print("\n".join("".join(" .:-=+*#%@"[v] * 2 for v in line).rstrip() for line in picture), batch.targets.item())
+          **@@**
+        ++@@**==
+      ..@@==
+      ++@@%%::
+      **@@==@@==
+      ::@@..==@@..
+        %%%%==@@--
+          **@@@@ 6
     """
     return PixelClassification("sequential-digits", _load, num_pixels=64, num_channels=1, num_classes=10, inputs=inputs)
 
