@@ -141,5 +141,6 @@ def _may_be_padding(
     # The newest end before each step; the file itself begins one.
     newest_end = np.maximum.accumulate(np.where(terminated, index, -1))
     newest_end = np.concatenate([[-1], newest_end[:-1]])
-    possible: Bool[np.ndarray, " n"] = (index - newest_end <= _PADDING_STEPS) & (actions == 0) & (rewards == 0)
-    return possible & ~terminated
+    nothing_done = (actions == 0) & (rewards == 0) & ~terminated
+    possible: Bool[np.ndarray, " n"] = nothing_done & (index - newest_end <= _PADDING_STEPS)
+    return possible
