@@ -143,7 +143,7 @@ def _conjugate_products(
     y: Complex128[Tensor, " k"],
     weights: Complex128[Tensor, " k"],
 ) -> Complex128[Tensor, "g n2 k"]:
-    """Returns conj(w x / q), then conj(w y / q), from conj(1 / q): Re(f w x / q) is a product of real rows with them."""
+    """Returns conj(w x / q), then conj(w y / q), from conj(1 / q): Re(f w x / q) is a real product with them."""
     num_poles = inverse.shape[1]
     both = inverse.new_empty(inverse.shape[0], 2 * num_poles, inverse.shape[2])
     torch.mul(inverse, (weights * x).conj(), out=both[:, :num_poles])

@@ -9,11 +9,12 @@ real ones; B rows, L positions.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
@@ -86,12 +87,29 @@ def chunk_operators(system: Diagonal, size: int, dtype: torch.dtype) -> ChunkOpe
 
 def powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
     """Returns a^0 ... a^(count - 1) by doubling: products only, so also where a is 0 and has no logarithm."""
-    result = torch.ones_like(a)[:, :, None]
-    base = a[:, :, None]
-    while result.shape[2] < count:
-        result = torch.cat([result, result * base], dim=2)
-        base = base * base
-    return result[:, :, :count]
+    result: Tensor = _Powers.apply(a, count)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Powers(torch.autograd.Function):
+    """Doubling, without keeping its steps: the derivative of a^l is l a^(l - 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
+        result = torch.ones_like(a)[:, :, None].expand(-1, -1, count).clone()
+        base, done = a[:, :, None], 1
+        while done < count:
+            result[:, :, done : 2 * done] = result[:, :, : min(done, count - done)] * base
+            base, done = base * base, 2 * done
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Num[Tensor, "d n count"]) -> tuple[Tensor, None]:
+        (result,) = ctx.saved_tensors
+        order = torch.arange(1, result.shape[2], device=result.device, dtype=result.real.dtype)
+        return torch.linalg.vecdot(result[:, :, :-1] * order, gradient[:, :, 1:]), None
 
 
 def _levels(a: Num[Tensor, "d n"], length: int) -> Levels:

@@ -90,6 +90,13 @@ def test_powers_are_products_also_of_zero():
     np.testing.assert_array_equal(powers(a, 5)[0].numpy(), a[0, :, None].numpy() ** np.arange(5))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_gradients_of_powers_equal_differences(dtype, count):
+    a = 0.5 * torch.randn(D, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(lambda x: powers(x, count), (a.requires_grad_(),))
+
+
 @pytest.mark.parametrize("initialization", [s4d_legs, s4d_real])
 @every_discretization
 @pytest.mark.parametrize("length", [1, 5, 151])  # 151 is two chunks and a rest
