@@ -126,7 +126,8 @@ def _rows(
 
 
 def _signs(rewards: Float32[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    return np.sign(rewards).astype(np.int64) + 1
+    signs: Int64[np.ndarray, " n"] = np.sign(rewards).astype(np.int64) + 1
+    return signs
 
 
 def _at(values: Int64[np.ndarray, " n"], step: Int64[np.ndarray, "b l"], missing: int) -> Int64[np.ndarray, "b l"]:

@@ -47,7 +47,9 @@ def _load(published: Published, folder: Path | None, *, grey: bool) -> dict[Spli
         train, test = _from_hub(published, "train"), _from_hub(published, "test")
     else:
         batches = [_read(folder / f"data_batch_{number}.bin") for number in range(1, 6)]
-        train = PixelRows(*(np.concatenate(part) for part in zip(*(batch[:2] for batch in batches), strict=True)))
+        train = PixelRows(
+            np.concatenate([batch.pixels for batch in batches]), np.concatenate([batch.labels for batch in batches])
+        )
         test = _read(folder / "test_batch.bin")
     if grey:
         train, test = (rows._replace(pixels=_in_grey(rows.pixels)) for rows in (train, test))

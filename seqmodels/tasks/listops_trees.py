@@ -124,7 +124,8 @@ def _restricted(level: _Level, kept: Bool[np.ndarray, " trees"]) -> _Level:
 
 def _first_args(num_args: Int64[np.ndarray, " operators"]) -> Int64[np.ndarray, " operators"]:
     """Returns where in the next level the arguments of each operator begin."""
-    return np.cumsum(num_args) - num_args
+    first: Int64[np.ndarray, " operators"] = np.cumsum(num_args) - num_args
+    return first
 
 
 def _subtree_lengths(levels: list[_Level]) -> list[Int64[np.ndarray, " _"]]:
@@ -182,12 +183,13 @@ def _apply(
     ]
     of_median = operators == _MEDIAN
     by_operator[_MEDIAN][of_median] = _medians(values, first[of_median], num_args[of_median])
-    return np.choose(operators, by_operator).astype(np.uint8)
+    result: UInt8[np.ndarray, " operators"] = np.choose(operators, by_operator).astype(np.uint8)
+    return result
 
 
 def _medians(
     values: UInt8[np.ndarray, " args"], first: Int64[np.ndarray, " n"], num_args: Int64[np.ndarray, " n"]
-) -> Integer[np.ndarray, " n"]:
+) -> UInt8[np.ndarray, " n"]:
     """Returns the medians of runs of values, rounded down, as LRA's int(np.median(...)) does."""
     if not len(first):
         return np.zeros(0, dtype=np.uint8)
@@ -195,7 +197,8 @@ def _medians(
     source = np.minimum(first[:, None] + place, len(values) - 1)
     runs = np.sort(np.where(place < num_args[:, None], values[source], 255), axis=1)
     rows = np.arange(len(first))
-    return (runs[rows, (num_args - 1) // 2] + runs[rows, num_args // 2]) // 2
+    medians: UInt8[np.ndarray, " n"] = (runs[rows, (num_args - 1) // 2] + runs[rows, num_args // 2]) // 2
+    return medians
 
 
 def expression(tokens: Integer[np.ndarray, " l"]) -> str:
@@ -213,14 +216,18 @@ def evaluate(tokens: Integer[np.ndarray, " l"]) -> int:
             continue
         if token == CLOSE:
             operator, *arguments = open_lists.pop()
-            name = OPERATOR_NAMES[operator]
-            if name == "MED":
-                value = int(np.median(arguments))
-            else:
-                value = {"MIN": min, "MAX": max, "SM": lambda numbers: sum(numbers) % 10}[name](arguments)
+            value = _evaluate_list(OPERATOR_NAMES[operator], arguments)
         else:
             value = token - DIGIT
         if not open_lists:
             return value
         open_lists[-1].append(value)
     raise ValueError(f"the expression is not closed: {expression(tokens)}")
+
+
+def _evaluate_list(name: str, arguments: list[int]) -> int:
+    if name == "MIN":
+        return min(arguments)
+    if name == "MAX":
+        return max(arguments)
+    return int(np.median(arguments)) if name == "MED" else sum(arguments) % 10

@@ -176,14 +176,17 @@ class ContourGrowth:
         """Returns how likely each direction is after a paddle at this angle: cos^2 of the turn times the continuity."""
         turn = np.abs(self._end_angle - angle[:, None])
         turn = np.minimum(turn, 2 * np.pi - turn)
-        return np.cos(np.minimum(turn * self.settings.continuity, np.pi / 2)) ** 2
+        odds: Float[np.ndarray, "n k"] = np.cos(np.minimum(turn * self.settings.continuity, np.pi / 2)) ** 2
+        return odds
 
     def _free(self, ends: Int64[np.ndarray, "n k 2"], taken: Canvas) -> Float[np.ndarray, "n k"]:
         """Returns how free of other paddles' room the pixels around these places are, from 0 to 1."""
         num_images, num_ends, num_around = *ends.shape[:2], len(self._disc)
         around = (ends[:, :, None] + self._disc).reshape(num_images, num_ends * num_around, 2)
         inside = ((ends >= 0) & (ends < self.settings.size)).all(axis=2)
-        return inside * (1 - taken.at(around).reshape(num_images, num_ends, num_around).max(axis=2) / FULL)
+        most = taken.at(around).reshape(num_images, num_ends, num_around).max(axis=2)
+        free: Float[np.ndarray, "n k"] = inside * (1 - most / FULL)
+        return free
 
     def _grow_distractors(
         self, taken: Canvas, generator: np.random.Generator

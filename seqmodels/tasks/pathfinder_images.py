@@ -85,7 +85,7 @@ def _draw(growth: ContourGrowth, grown: GrownContours, generator: np.random.Gene
     _paint_chains(canvas, growth, grown.distractors, grown.has_distractor)
     canvas.pixels[:] = np.rint(settings.contrast * canvas.pixels)
 
-    labels = generator.integers(0, 2, size=num_images)
+    labels = generator.integers(0, 2, size=(num_images,)).astype(np.uint8)
     begun = generator.integers(0, 2, size=num_images)  # whose beginning is marked
     ended = np.where(labels == 1, begun, 1 - begun)  # whose end
     rows = np.arange(num_images)
@@ -95,7 +95,7 @@ def _draw(growth: ContourGrowth, grown: GrownContours, generator: np.random.Gene
         canvas.paint(rows, marker, disc)
     return PathfinderImages(
         images=_shrunk(canvas.cropped(), settings.shrink),
-        labels=labels.astype(np.uint8),
+        labels=labels,
         markers=markers,
         targets=_padded(growth.polylines(grown.targets), 2 * max(settings.contour_lengths) - 1),
         distractors=growth.polylines(grown.distractors),
@@ -122,7 +122,8 @@ def _shrunk(images: UInt8[np.ndarray, "n size size"], shrink: int) -> UInt8[np.n
         return images.copy()
     side = images.shape[1] // shrink
     squares = images.reshape(len(images), side, shrink, side, shrink)
-    return np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
+    means: UInt8[np.ndarray, "n shrunk shrunk"] = np.rint(squares.mean(axis=(2, 4))).astype(np.uint8)
+    return means
 
 
 def _padded(

@@ -50,7 +50,8 @@ def _share(covered: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "s s"]:
     """Returns which part of each pixel's points is covered, in units of 1 / FULL."""
     side = len(covered) // _SUBPIXELS
     blocks = covered.reshape(side, _SUBPIXELS, side, _SUBPIXELS)
-    return np.rint(FULL * blocks.mean(axis=(1, 3))).astype(np.uint8)
+    share: UInt8[np.ndarray, "s s"] = np.rint(FULL * blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return share
 
 
 class Canvas:
@@ -76,7 +77,8 @@ class Canvas:
         """Returns the pixels at places of each picture; outside of it the nearest one counts."""
         last = self.pixels.shape[1] - 1
         y, x = (np.clip(place[..., axis] + self.reach, 0, last) for axis in (0, 1))
-        return self.pixels[np.arange(len(place))[:, None], y, x]
+        pixels: UInt8[np.ndarray, "n k"] = self.pixels[np.arange(len(place))[:, None], y, x]
+        return pixels
 
     def has_room(
         self,
@@ -86,7 +88,8 @@ class Canvas:
     ) -> Bool[np.ndarray, " n"]:
         """Returns whether a stamp with its middle at each place takes no pixel that is taken already."""
         taken = self.pixels[self._window(images, place, room.shape[1])]
-        return (taken.astype(np.int16) + room).max(axis=(1, 2)) < _TOO_MUCH
+        has_room: Bool[np.ndarray, " n"] = (taken.astype(np.int16) + room).max(axis=(1, 2)) < _TOO_MUCH
+        return has_room
 
     def paint(
         self,

@@ -16,14 +16,17 @@ def polyline_distance(
         _point_to_segment(two[..., 1, :], one),
     ]
     crossing = _sides_differ(one, two) & _sides_differ(two, one)
-    return np.where(crossing, 0.0, np.minimum.reduce(distances)).min(axis=(1, 2))
+    nearest: Float[np.ndarray, " n"] = np.where(crossing, 0.0, np.minimum.reduce(distances)).min(axis=(1, 2))
+    return nearest
 
 
 def _point_to_segment(point: Float[np.ndarray, "..."], segment: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     begin, along = segment[..., 0, :], segment[..., 1, :] - segment[..., 0, :]
     squared = np.maximum((along**2).sum(axis=-1), 1e-12)  # a gap may have no length
     share = np.clip(((point - begin) * along).sum(axis=-1) / squared, 0, 1)
-    return np.hypot(*np.moveaxis(point - begin - share[..., None] * along, -1, 0))
+    offset = point - begin - share[..., None] * along
+    distance: Float[np.ndarray, " *shape"] = np.hypot(offset[..., 0], offset[..., 1])
+    return distance
 
 
 def _sides_differ(line: Float[np.ndarray, "..."], segment: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
@@ -31,4 +34,5 @@ def _sides_differ(line: Float[np.ndarray, "..."], segment: Float[np.ndarray, "..
     begin, along = line[..., 0, :], line[..., 1, :] - line[..., 0, :]
     to_ends = segment - begin[..., None, :]
     side = along[..., None, 0] * to_ends[..., 1] - along[..., None, 1] * to_ends[..., 0]
-    return side[..., 0] * side[..., 1] < 0
+    differ: Bool[np.ndarray, " *shape"] = side[..., 0] * side[..., 1] < 0
+    return differ
