@@ -68,7 +68,10 @@ class KeyColumns(NamedTuple):
         """Returns what is carried on: the columns from `first`."""
         valid = self.sequence[:, first:] == places.sequence[:, -1:]
         position = (places.position[:, -1] + 1).expand(len(valid)).contiguous()
-        keys, values = self.keys[:, :, first:].contiguous(), self.values[:, :, first:].contiguous()
+        keys, values = self.keys, self.values
+        if first > 0:
+            # A copy, because a view would keep what is dropped in memory.
+            keys, values = keys[:, :, first:].contiguous(), values[:, :, first:].contiguous()
         return KeyValueCache(keys, values, valid, position)
 
     def first_needed(self, places: Places) -> int:

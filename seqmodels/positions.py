@@ -151,9 +151,11 @@ class TransformerXLBias(nn.Module):
         distance = torch.arange(num_keys - 1, -1, -1, device=query.device)
         table = self.distance_proj(sinusoids(distance, self.d_model, query.dtype))  # (M, D), farthest first
         table = table.view(num_keys, self.num_heads, head_dim).permute(1, 2, 0)  # (H, E, M)
-        by_distance = _shift((query + self.distance_bias.unsqueeze(1)) @ table)  # (B, H, L, M)
-        by_content = self.content_bias.unsqueeze(1) @ keys.transpose(-1, -2)  # (B, H, 1, M)
-        return (by_distance + by_content) / math.sqrt(head_dim)
+        # Scaled while small: what has an entry per pair is large.
+        scale = 1 / math.sqrt(head_dim)
+        by_distance = _shift(((query + self.distance_bias.unsqueeze(1)) * scale) @ table)  # (B, H, L, M)
+        by_content = (self.content_bias * scale).unsqueeze(1) @ keys.transpose(-1, -2)  # (B, H, 1, M)
+        return by_distance + by_content
 
 
 def _shift(by_distance: Float[Tensor, "b h l m"]) -> Float[Tensor, "b h l m"]:

@@ -1,5 +1,5 @@
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.bidirectional import Bidirectional, BidirectionalStack, reverse_rows
 from seqmodels.mixers import make_mixer
@@ -50,3 +50,11 @@ def test_each_position_depends_on_its_whole_row_and_on_no_padding():
             assert not gradient[row, length:].any()
             assert not gradient[:row].any()
             assert not gradient[row + 1 :].any()
+
+
+def test_norm_and_dropout_are_those_passed_in():
+    model = BidirectionalStack([both()], feed_forward_dim=13, dropout=0.5, norm=nn.RMSNorm).double()
+    assert sum(isinstance(module, nn.RMSNorm) for module in model.modules()) == 3
+    assert not torch.equal(model.encode(inputs(), LENGTHS), model.encode(inputs(), LENGTHS))
+    model.eval()
+    assert torch.equal(model.encode(inputs(), LENGTHS), model.encode(inputs(), LENGTHS))

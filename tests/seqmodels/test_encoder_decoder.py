@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ B, M, L, D, H, VOCABULARY = 3, 7, 5, 16, 2, 11
 LENGTHS = torch.tensor([7, 2, 4])
 
 
-def model(dtype: torch.dtype = torch.float64) -> EncoderDecoder:
+def model(dtype: torch.dtype = torch.float64, **options: Any) -> EncoderDecoder:
     torch.manual_seed(0)
     both = [Bidirectional(make_mixer("attention-rotary", D), make_mixer("attention-rotary", D))]
     embedding = nn.Embedding(VOCABULARY, D)
@@ -25,6 +26,7 @@ def model(dtype: torch.dtype = torch.float64) -> EncoderDecoder:
         num_heads=H,
         feed_forward_dim=32,
         num_outputs=VOCABULARY,
+        **options,
     ).to(dtype)
 
 
@@ -96,3 +98,11 @@ def test_a_state_of_another_batch_is_refused():
     net = model()
     with pytest.raises(ValueError, match="as many rows as the batch, 2, got a tensor of shape"):
         net.advance(tokens(L, 2)[:2], net.read(tokens(M, 1), LENGTHS))
+
+
+def test_norm_and_dropout_are_those_passed_in():
+    net, source, target = model(dropout=0.5, norm=nn.RMSNorm), tokens(M, 1), tokens(L, 2)
+    assert sum(isinstance(module, nn.RMSNorm) for module in net.modules()) == 2 * 3 + 1  # the encoder has its own
+    assert not torch.equal(net(source, LENGTHS, target), net(source, LENGTHS, target))
+    net.eval()
+    assert torch.equal(net(source, LENGTHS, target), net(source, LENGTHS, target))
