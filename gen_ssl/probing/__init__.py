@@ -1,0 +1,23 @@
+"""What can be read off an encoder's features: state variables, positions, the next reward and action."""
+
+from .encoder_probe import EncoderProbe, ProbeConfig, ProbeScores
+from .labels import LabelledFrames, Labels, frame_labels, labelled_frames
+from .linear_classifiers import LinearConfig
+from .nearest_neighbours import nearest_neighbour_classes
+from .supervised import SupervisedConfig, train_supervised
+from .weighted_f1 import weighted_f1
+
+__all__ = [
+    "EncoderProbe",
+    "LabelledFrames",
+    "Labels",
+    "LinearConfig",
+    "ProbeConfig",
+    "ProbeScores",
+    "SupervisedConfig",
+    "frame_labels",
+    "labelled_frames",
+    "nearest_neighbour_classes",
+    "train_supervised",
+    "weighted_f1",
+]

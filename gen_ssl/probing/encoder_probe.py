@@ -1,0 +1,119 @@
+"""Probes encoders on the frames of one game: every encoder on the same samples, with the same budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..encoders import Encoder
+from ..frames import FrameStore
+from ..frames.episode_split import Split
+from .labels import LabelledFrames, Labels, informative, labelled_frames
+from .linear_classifiers import LinearClassifiers, LinearConfig
+from .nearest_neighbours import nearest_neighbour_classes
+from .positions import position_r2
+from .weighted_f1 import weighted_f1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """What is probed, and how."""
+
+    stack: int = 4
+    split_seed: int = 0  # that of pretraining: its training episodes are the probe's, so the test stays unseen
+    least_entropy: float = 0.6  # of a variable's values, in nats; fewer would be predicted by the most frequent one
+    num_neighbours: int = 20
+    linear: LinearConfig = field(default_factory=LinearConfig)
+
+
+class ProbeScores(NamedTuple):
+    """The scores of one encoder on the test episodes."""
+
+    f1: dict[str, float]  # of the linear probe, weighted F1 of each variable
+    knn_f1: dict[str, float]  # of the k-NN probe, the same
+    r2: dict[str, float]  # of ridge regression, of each position
+    summary: dict[str, float]  # means, by the names of docs/probing.md
+
+
+class EncoderProbe:
+    """The samples of one store and their variables, on which any number of encoders is probed."""
+
+    def __init__(self, store: FrameStore, labels: Sequence[Labels], config: ProbeConfig) -> None:
+        """Splits and labels the frames.
+
+        Raises ValueError where no variable has as much entropy as is asked for.
+        """
+        self.config = config
+        self.store = store
+        parts = labelled_frames(store, labels, stack=config.stack, split_seed=config.split_seed)
+        self.labels = informative(labels, parts["train"].indices, least_entropy=config.least_entropy)
+        if not self.labels:
+            raise ValueError(
+                f"none of the {len(labels)} variables has an entropy of {config.least_entropy} nats in these frames"
+            )
+        names = {variable.name for variable in self.labels}
+        kept = [index for index, variable in enumerate(labels) if variable.name in names]
+        self.parts: dict[Split, LabelledFrames] = {
+            split: LabelledFrames(indices=part.indices, classes=part.classes[:, kept]) for split, part in parts.items()
+        }
+
+    def probe(self, encoder: Encoder, *, seed: int) -> ProbeScores:
+        """Returns the encoder's scores; `seed` shuffles the linear probe's batches."""
+        features = {split: self._encode(encoder, part) for split, part in self.parts.items()}
+        train, validation, test = ((features[split], self.parts[split].classes) for split in self.parts)
+        linear = LinearClassifiers(self.config.linear)
+        linear.fit(train, validation, torch.Generator().manual_seed(seed))
+        f1 = self._f1(linear.predict(test[0]))
+        neighbours = nearest_neighbour_classes(*train, test[0], num_neighbours=self.config.num_neighbours)
+        knn_f1 = self._f1(neighbours)
+        places = [index for index, variable in enumerate(self.labels) if variable.is_position]
+        r2: dict[str, float] = {}
+        if places:
+            parts = [(part[0], part[1][:, places].float()) for part in (train, validation, test)]
+            scores = position_r2(*parts).tolist()
+            r2 = {self.labels[place].name: score for place, score in zip(places, scores, strict=True)}
+        return ProbeScores(f1, knn_f1, r2, self._summary(f1, knn_f1, r2))
+
+    @torch.no_grad()
+    def _encode(self, encoder: Encoder, part: LabelledFrames, *, chunk: int = 256) -> Float[Tensor, "n d"]:
+        assert isinstance(encoder, nn.Module)
+        was_training, device = encoder.training, next(encoder.parameters()).device
+        encoder.eval()
+        chunks = np.array_split(part.indices, max(len(part) // chunk, 1))
+        features = [
+            encoder(self.store.stacks(indices, stack=self.config.stack).to(device)).float().cpu() for indices in chunks
+        ]
+        encoder.train(was_training)
+        return torch.cat(features)
+
+    def _f1(self, predictions: Tensor) -> dict[str, float]:
+        targets = self.parts["test"].classes
+        return {
+            variable.name: weighted_f1(targets[:, index], predictions[:, index])
+            for index, variable in enumerate(self.labels)
+        }
+
+    def _summary(self, f1: dict[str, float], knn_f1: dict[str, float], r2: dict[str, float]) -> dict[str, float]:
+        summary = {"f1_mean": self._mean_over_categories(f1), "knn_f1_mean": self._mean_over_categories(knn_f1)}
+        small = [variable.name for variable in self.labels if variable.is_small_object]
+        if small:
+            summary["f1_small_objects"] = float(np.mean([f1[name] for name in small]))
+        if r2:
+            summary["position_r2_mean"] = float(np.mean(list(r2.values())))
+        for name in ("action", "reward"):
+            if name in f1:
+                summary[f"f1_{name}"] = f1[name]
+        return summary
+
+    def _mean_over_categories(self, scores: dict[str, float]) -> float:
+        """Returns the mean over categories of each category's mean; action and reward are not of the game's state."""
+        by_category: dict[str, list[float]] = {}
+        for variable in self.labels:
+            by_category.setdefault(variable.category, []).append(scores[variable.name])
+        of_state = {name: values for name, values in by_category.items() if name not in ("action", "reward")}
+        means = [float(np.mean(values)) for values in (of_state or by_category).values()]
+        return float(np.mean(means))

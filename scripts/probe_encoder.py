@@ -1,0 +1,116 @@
+"""Tells what can be read off the features of saved encoders, beside the two ends of the scale.
+
+    python -m scripts.probe_encoder runs/NAME/encoder --frames frames/pong
+    python -m scripts.probe_encoder runs/A/encoder runs/B/encoder --frames frames/pong --seeds 0 1 2
+    python -m scripts.probe_encoder runs/NAME/encoder --frames frames/pong --supervised-minutes 0
+
+On frames of one game that collect_frames wrote: linear and k-NN probes of the named variables in the console's memory
+(weighted F1), of the action and of the next reward, and ridge regression of positions (R2), all on episodes of their
+own. The same architecture is probed at random initialisation and, for --supervised-minutes, trained end to end on the
+labels. Prints a table and with --output writes every variable's scores. About a minute an encoder and seed on two
+cores, without the training. docs/probing.md explains every score.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from gen_ssl.encoders import Encoder, load_encoder
+from gen_ssl.frames import FrameStore
+from gen_ssl.probing import EncoderProbe, ProbeConfig, SupervisedConfig, train_supervised
+from scripts.run.command_line import run_command
+from scripts.run.config_file import config_to_json
+from scripts.run.devices import keep_freed_memory, set_num_threads
+from scripts.run.probe_assembly import ProbeRecord, probe_labels, scores_table, untrained_encoder, write_scores
+from scripts.run.progress import Progress
+from scripts.run.seeding import integer_seed
+
+RANDOM = "random initialisation"
+SUPERVISED = "trained end to end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeEncoder:
+    """Which encoders, on which frames."""
+
+    encoders: Annotated[tuple[str, ...], tyro.conf.Positional]  # folders of saved encoders, or names on the Hub
+    frames: Path  # a folder of one game's frames
+    seeds: tuple[int, ...] = (0,)  # of the probes' batches, and of the random initialisation
+    supervised_minutes: float = 5.0  # of training the same architecture on the labels; 0 leaves it out
+    probe: Annotated[ProbeConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=ProbeConfig)
+    threads: int = 0  # CPU threads; 0: all cores
+    output: Path | None = None  # a JSON file for every score
+
+    def __post_init__(self) -> None:
+        if not self.encoders or not self.seeds:
+            raise ValueError("name at least one encoder and one seed")
+        if self.supervised_minutes < 0:
+            raise ValueError(f"supervised_minutes must be at least 0, got {self.supervised_minutes}")
+
+
+def main(config: ProbeEncoder) -> None:
+    """Probes every encoder with every seed, then the ends of the scale."""
+    set_num_threads(config.threads)
+    keep_freed_memory()
+    encoders = {path: load_encoder(path) for path in config.encoders}
+    store = FrameStore.open(config.frames, preload=True)
+    probe = EncoderProbe(store, probe_labels(store), config.probe)
+    sizes = ", ".join(f"{len(part):,} {split}" for split, part in probe.parts.items())
+    print(f"{store.games[0]}: {sizes} frames; {', '.join(label.name for label in probe.labels)}", file=sys.stderr)
+    records = []
+    for seed in config.seeds:
+        records += [_record(probe, name, encoder, seed) for name, encoder in encoders.items()]
+        for architecture in _architectures(config.encoders):
+            of_several = f" ({architecture})" if len(_architectures(config.encoders)) > 1 else ""
+            path = _architectures(config.encoders)[architecture]
+            records.append(_record(probe, RANDOM + of_several, untrained_encoder(path, seed=seed), seed))
+            if config.supervised_minutes:
+                records.append(_record(probe, SUPERVISED + of_several, _supervised(probe, path, seed, config), seed))
+    print(scores_table(records))
+    if config.output is not None:
+        print(write_scores(config.output, records, settings=config_to_json(config)))
+
+
+def _architectures(paths: tuple[str, ...]) -> dict[str, str]:
+    """Returns one of the paths for each architecture among them."""
+    return {type(load_encoder(path)).__name__: path for path in reversed(paths)}
+
+
+def _record(probe: EncoderProbe, name: str, encoder: Encoder, seed: int) -> ProbeRecord:
+    print(f"{name}, seed {seed}", file=sys.stderr)
+    scores = probe.probe(encoder, seed=integer_seed(seed, "probing"))
+    return ProbeRecord(
+        encoder=name,
+        game=probe.store.games[0],
+        seed=seed,
+        summary=scores.summary,
+        f1=scores.f1,
+        knn_f1=scores.knn_f1,
+        r2=scores.r2,
+    )
+
+
+def _supervised(probe: EncoderProbe, path: str, seed: int, config: ProbeEncoder) -> Encoder:
+    """Returns an encoder of that architecture, trained on the labels of the training episodes."""
+    encoder = untrained_encoder(path, seed=seed)
+    settings = replace(SupervisedConfig(), minutes=config.supervised_minutes)
+    generator = torch.Generator().manual_seed(integer_seed(seed, "supervised"))
+    with Progress(round(60 * config.supervised_minutes), unit="s") as progress:
+        for share in train_supervised(
+            encoder, probe.store, probe.parts["train"], settings, stack=config.probe.stack, generator=generator
+        ):
+            progress.update(round(60 * config.supervised_minutes * share))
+    return encoder
+
+
+def command() -> None:
+    """Runs as a console command."""
+    run_command(ProbeEncoder, main, documentation=__doc__)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,106 @@
+"""What a probe of encoders is made of: labels from the console's memory, encoders to compare with, a table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from envs.ram import RAM_VARIABLES, ram_variables
+from gen_ssl.encoders import ENCODERS, Encoder
+from gen_ssl.encoders.saving import locate, read_config
+from gen_ssl.frames import FrameStore
+from gen_ssl.probing import Labels, frame_labels
+
+from .seeding import integer_seed
+
+
+def probe_labels(store: FrameStore) -> list[Labels]:
+    """Returns every variable that can be probed on a store: those of the console's memory, action and reward.
+
+    Raises ValueError for a store of several games: a byte means something else in each.
+    """
+    if len(store.games) != 1:
+        raise ValueError(f"an encoder is probed on one game at a time, got frames of {', '.join(store.games)}")
+    game = store.games[0]
+    labels = list(frame_labels(store))
+    if store.has_ram and game in RAM_VARIABLES:
+        memory = store.ram(np.arange(len(store))).astype(np.int64)
+        labels += [
+            Labels(
+                name=variable.name,
+                values=memory[:, variable.byte],
+                category=variable.category,
+                is_small_object=variable.is_small_object,
+                is_position=variable.axis is not None,
+            )
+            for variable in ram_variables(game)
+        ]
+    return labels
+
+
+def untrained_encoder(path: str | Path, *, seed: int) -> Encoder:
+    """Returns a new encoder of the architecture that is saved at a path, with random weights.
+
+    Seeds PyTorch's global generator, from which modules draw their weights.
+    """
+    architecture, arguments = read_config(locate(path))
+    if architecture not in ENCODERS:
+        raise ValueError(f"{path} holds a {architecture!r}, which is not one of our encoders: {', '.join(ENCODERS)}")
+    torch.manual_seed(integer_seed(seed, "weights"))
+    return ENCODERS[architecture](**arguments)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRecord:
+    """The scores of one encoder with one seed."""
+
+    encoder: str  # a name for tables; "random initialisation" and "trained end to end" are the ends of the scale
+    game: str
+    seed: int
+    summary: dict[str, float]
+    f1: dict[str, float]
+    knn_f1: dict[str, float]
+    r2: dict[str, float]
+
+
+SUMMARY_TITLES = {
+    "f1_mean": "F1",
+    "f1_small_objects": "F1, small objects",
+    "position_r2_mean": "position R2",
+    "knn_f1_mean": "k-NN F1",
+    "f1_reward": "F1, reward",
+    "f1_action": "F1, action",
+}
+
+
+def scores_table(records: Sequence[ProbeRecord]) -> str:
+    """Returns a Markdown table of each encoder's mean scores over seeds, with their standard deviation."""
+    names = [name for name in SUMMARY_TITLES if any(name in record.summary for record in records)]
+    lines = [
+        "| encoder | " + " | ".join(SUMMARY_TITLES[name] for name in names) + " |",
+        "|---|" + "---:|" * len(names),
+    ]
+    for encoder in dict.fromkeys(record.encoder for record in records):
+        of_encoder = [record.summary for record in records if record.encoder == encoder]
+        cells = [_cell([summary[name] for summary in of_encoder if name in summary]) for name in names]
+        lines.append(f"| {encoder} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def write_scores(path: Path, records: Sequence[ProbeRecord], *, settings: Mapping[str, object]) -> Path:
+    """Writes all scores as JSON, beside and renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".writing")
+    content = {"settings": dict(settings), "scores": [asdict(record) for record in records]}
+    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return beside.replace(path)
