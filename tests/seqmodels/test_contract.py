@@ -306,3 +306,21 @@ def test_whole_chunks_and_steps_agree_over_1024_positions(name, dtype):
         whole, _ = mixer(x)
         assert_equal(in_chunks(mixer, x, [1, 64, 65, 600, 1000])[0], whole)
         assert_equal(in_steps(mixer, x, mixer.initial_state(2))[0], whole)
+
+
+@pytest.mark.gpu
+@every_mixer
+def test_a_gpu_gives_the_numbers_of_the_cpu(name):
+    mixer, x = mixer_of(name, torch.float32), inputs(B, L, D, dtype=torch.float32)
+    resets = torch.zeros(B, L, dtype=torch.bool)
+    resets[1, 7] = True
+    with torch.no_grad():
+        expected, state = mixer(x, resets=resets)
+        expected_step, _ = mixer.step(x[:, 0], state)
+        on_gpu = mixer.to("cuda")
+        outputs, state = on_gpu(x.cuda(), resets=resets.cuda())
+        step, _ = on_gpu.step(x[:, 0].cuda(), state)
+        from_start, _ = on_gpu(x.cuda(), state=on_gpu.initial_state(B), resets=resets.cuda())
+    # cuDNN multiplies in TF32, with ten bits after the point.
+    for actual, wanted in ((outputs, expected), (step, expected_step), (from_start, expected)):
+        assert (actual.cpu() - wanted).abs().max() < 3e-3 * wanted.abs().max()
