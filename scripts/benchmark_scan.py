@@ -13,6 +13,7 @@ backend `cpp` to be several times as fast as mambapy, and steps to cost the same
 
 import importlib.util
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
@@ -83,7 +84,8 @@ def main(config: BenchmarkScan) -> None:
 
 def passes(config: BenchmarkScan, device: str) -> list[Entry]:
     """Returns what is compared, of our backends and the peers those that are there; says which are not."""
-    sizes = {"d_model": config.d_model, "d_state": config.d_state, "batch_size": config.batch_size}
+    ours = partial(ScanLayer, d_model=config.d_model, d_state=config.d_state, batch_size=config.batch_size)
+    theirs = partial(Layer, d_model=config.d_model, d_state=config.d_state, batch_size=config.batch_size)
     entries = []
     for backend in BACKENDS[device]:
         try:
@@ -91,19 +93,19 @@ def passes(config: BenchmarkScan, device: str) -> list[Entry]:
         except ValueError as error:
             print(f"left out: {error}")
             continue
-        subject = ScanLayer(model="mamba", backend=backend, **sizes)
+        subject = ours(model="mamba", backend=backend)
         entries.append(Entry(benchmark="mamba", implementation=OURS, name=backend, subject=subject))
-    entries.append(
-        Entry(benchmark="mamba2", implementation=OURS, name="matmul", subject=ScanLayer(model="mamba2", **sizes))
-    )
+    entries.append(Entry(benchmark="mamba2", implementation=OURS, name="matmul", subject=ours(model="mamba2")))
     for package, model in (("mambapy", "mamba"), ("transformers", "mamba"), ("transformers", "mamba2")):
         if importlib.util.find_spec(package) is None:
             print(f"left out: {package} is not installed: pip install -e '.[bench]'")
             continue
-        peer = Layer(implementation=package, model=model, **sizes)
+        peer = theirs(implementation=package, model=model)
         entries.append(Entry(benchmark=model, implementation=package, name="fallback", subject=peer))
     for implementation, materialised in ((OURS, False), ("vandermonde", True)):
-        convolution = S4DConvolution(materialised=materialised, **sizes)
+        convolution = S4DConvolution(
+            materialised=materialised, d_model=config.d_model, d_state=config.d_state, batch_size=config.batch_size
+        )
         entries.append(
             Entry(benchmark="s4d", implementation=implementation, name="kernel and convolution", subject=convolution)
         )
@@ -127,19 +129,18 @@ def measure_passes(config: BenchmarkScan, entries: list[Entry], device: str) -> 
 
 def measure_steps(config: BenchmarkScan, device: str) -> list[BenchmarkRecord]:
     """Returns microseconds of one step of S4 and Mamba after each context, and the longest over the shortest."""
-    sizes = {"d_model": config.d_model, "batch_size": 1}
     steppings = [
-        Stepping(layer=Layer(implementation=OURS, model=model, **sizes))
+        Stepping(layer=Layer(implementation=OURS, model=model, d_model=config.d_model, batch_size=1))
         for model in ("s4", "s4d-lin", "mamba", "mamba2")
     ]
     settings = CostSettings(rising(config.contexts), config.repeats, config.seconds_limit, config.threads, device)
     records = []
     for stepping, rounds in zip(steppings, in_turns(steppings, settings, config.rounds), strict=True):
-        common = {"implementation": OURS, "benchmark": "step"}
         of_model = [
             summarise(
                 [1e6 * cost.seconds / stepping.steps for cost in costs],
-                **common,
+                benchmark="step",
+                implementation=OURS,
                 setting=f"{stepping.layer.model}, after {context:,}",
                 unit="us",
             )
@@ -149,7 +150,9 @@ def measure_steps(config: BenchmarkScan, device: str) -> list[BenchmarkRecord]:
         if len(of_model) > 1:
             growth = of_model[-1].value / of_model[0].value
             setting = f"{stepping.layer.model}, the longest context over the shortest"
-            records.append(BenchmarkRecord(**common, setting=setting, value=growth, unit="x"))
+            records.append(
+                BenchmarkRecord(benchmark="step", implementation=OURS, setting=setting, value=growth, unit="x")
+            )
     return records
 
 

@@ -30,11 +30,11 @@ def causal_convolution(
     """
     _, length, _ = x.shape
     inputs = torch.cat([window.to(weight.dtype), x.to(weight.dtype)], dim=1)  # (B, W + L, D)
-    if resets is None:
-        return Convolved(_Convolution.apply(inputs, weight.squeeze(1), bias, None), inputs[:, length:].clone())
     # Inputs belong together where as many sequences have begun.
-    sequence = F.pad(resets.cumsum(1), (window.shape[1], 0))  # (B, W + L)
-    output = _Convolution.apply(inputs, weight.squeeze(1), bias, sequence)
+    sequence = None if resets is None else F.pad(resets.cumsum(1), (window.shape[1], 0))  # (B, W + L)
+    output: Tensor = _Convolution.apply(inputs, weight.squeeze(1), bias, sequence)  # type: ignore[no-untyped-call]
+    if sequence is None:
+        return Convolved(output, inputs[:, length:].clone())
     foreign = sequence[:, length:] != sequence[:, -1:]
     return Convolved(output, inputs[:, length:].masked_fill(foreign.unsqueeze(-1), 0.0))
 
@@ -53,7 +53,7 @@ class _Convolution(torch.autograd.Function):
         return y if bias is None else y.add_(bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weight, sequence = ctx.saved_tensors
         length = d_y.shape[1]

@@ -92,4 +92,5 @@ def plain_convolution(u: Tensor, kernel: Tensor) -> Tensor:
     """Returns the causal convolution (b, l, d) by Fourier transforms of twice the length."""
     length = u.shape[1]
     spectrum = torch.fft.rfft(u, n=2 * length, dim=1) * torch.fft.rfft(kernel.T, n=2 * length, dim=0)
-    return torch.fft.irfft(spectrum, n=2 * length, dim=1)[:, :length]
+    y: Tensor = torch.fft.irfft(spectrum, n=2 * length, dim=1)
+    return y[:, :length]

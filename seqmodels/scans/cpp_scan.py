@@ -55,7 +55,7 @@ def cpp_scan(
 
     Keeps the inputs and the states at the start of every 32 positions for backward, which computes the others again.
     """
-    return ScanResult(*_CppScan.apply(u, dt, A, B, C, D, z, initial_state, resets))
+    return ScanResult(*_CppScan.apply(u, dt, A, B, C, D, z, initial_state, resets))  # type: ignore[no-untyped-call]
 
 
 class _CppScan(torch.autograd.Function):
@@ -97,7 +97,7 @@ class _CppScan(torch.autograd.Function):
         return out, last_state
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_out: Tensor, d_last_state: Tensor) -> tuple[Tensor | None, ...]:
         arrays: dict[str, Tensor | None] = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
         u, _, A, B, C, D, z, initial_state, *_ = ctx.saved_tensors

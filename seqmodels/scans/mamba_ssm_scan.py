@@ -60,8 +60,8 @@ def mamba_ssm_scan(
     """
     if resets is not None or initial_state is not None:
         raise ValueError("the backend 'mamba_ssm' takes neither resets nor an initial state")
-    output, last_state = _UpstreamScan.apply(u, dt, A, B, C, D, z)
-    return ScanResult(output, _StateGradient.apply(last_state, u, dt, A, B, C))
+    output, last_state = _UpstreamScan.apply(u, dt, A, B, C, D, z)  # type: ignore[no-untyped-call]
+    return ScanResult(output, _StateGradient.apply(last_state, u, dt, A, B, C))  # type: ignore[no-untyped-call]
 
 
 class _UpstreamScan(torch.autograd.Function):
@@ -82,7 +82,7 @@ class _UpstreamScan(torch.autograd.Function):
         return (gated[0] if gated else ungated).transpose(1, 2), last_state
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         *arrays, states, ungated = ctx.saved_tensors
         d_output = d_output.transpose(1, 2).contiguous()
@@ -113,7 +113,7 @@ class _StateGradient(torch.autograd.Function):
         return last_state.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_last_state: Tensor) -> tuple[Tensor | None, ...]:
         inputs = [part.detach().requires_grad_() for part in ctx.saved_tensors]
         with torch.enable_grad():

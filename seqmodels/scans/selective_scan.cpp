@@ -83,10 +83,18 @@ template <typename T> void store_turned(T* to, const Lanes<T>* from, int64_t sta
     for (int lane = 0; lane < count; lane++) to[lane * states + n] = from[n][lane];
 }
 
-template <typename T> inline T sum(Lanes<T> lanes) {
-  for (int half = kWidth<T> / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
-  return lanes[0];
+template <typename T> inline T sum(const Lanes<T>& lanes) {
+  typedef T Half __attribute__((vector_size(kBytes / 2)));
+  typedef T Quarter __attribute__((vector_size(kBytes / 4)));
+  Half halves[2];
+  Quarter quarters[2];
+  std::memcpy(halves, &lanes, kBytes);
+  halves[0] += halves[1];
+  std::memcpy(quarters, halves, kBytes / 2);
+  quarters[0] += quarters[1];
+  T total = 0;
+  for (int lane = 0; lane < kWidth<T> / 4; lane++) total += quarters[0][lane];
+  return total;
 }
 
 template <typename T> inline Lanes<T> sigmoid(Lanes<T> x) { return T(1) / (T(1) + exponential(-x)); }
@@ -155,9 +163,12 @@ template <typename T> void forward_tile(const Scan<T>& scan, int64_t row, int64_
 
 // What backward holds for one thread: the states and decays of a chunk, and sums over the tiles of a group.
 template <typename T> struct Scratch {
-  std::vector<Lanes<T>> h, decay, y, d_B, d_C;
+  std::vector<Lanes<T>> h, decay, y, d_B, d_C, zeros;
   Scratch(int64_t chunk, int64_t states)
-      : h((chunk + 1) * states), decay(chunk * states), y(chunk), d_B(chunk * states), d_C(chunk * states) {}
+      : h((chunk + 1) * states), decay(chunk * states), y(chunk), d_B(chunk * states), d_C(chunk * states),
+        zeros(states) {}
+  // The state before a position: zeros rather than a product with 0, which would let a NaN through.
+  const Lanes<T>* before(int64_t t, bool reset) const { return reset ? zeros.data() : &h[t * zeros.size()]; }
 };
 
 // What backward carries from chunk to chunk, for one tile.
@@ -179,12 +190,14 @@ void recompute(const Scan<T>& scan, Scratch<T>& s, const Carried<T>& tile, int64
     const T *B = scan.B + at * scan.B_stride, *C = scan.C + at * scan.C_stride;
     const Lanes<T> dt_u = dt * u;
     Lanes<T> y = tile.D * u;
-    const Lanes<T>* before = &s.h[t * N];
+    const Lanes<T>*before = s.before(t, reset), *A = tile.A.data();
     Lanes<T>*after = &s.h[(t + 1) * N], *decay = &s.decay[t * N];
+    const T kept = reset ? 0 : 1;
     for (int64_t n = 0; n < N; n++) {
-      decay[n] = exponential(dt * tile.A[n]);
-      after[n] = reset ? dt_u * B[n] : decay[n] * before[n] + dt_u * B[n];
-      y += after[n] * C[n];
+      const Lanes<T> a = exponential(dt * A[n]) * kept, h = a * before[n] + dt_u * B[n];
+      decay[n] = a;
+      after[n] = h;
+      y += h * C[n];
     }
     s.y[t] = y;
   }
@@ -208,18 +221,18 @@ void backward_chunk(const Scan<T>& scan, Scratch<T>& s, Carried<T>& tile, int64_
     }
     const Lanes<T> dt_u = dt * u;
     Lanes<T> d_dt_u{}, d_dt{};
-    const Lanes<T>*before = &s.h[t * N], *after = &s.h[(t + 1) * N], *decay = &s.decay[t * N];
-    Lanes<T>*d_B = &s.d_B[t * N], *d_C = &s.d_C[t * N];
+    const Lanes<T>*before = s.before(t, reset), *after = &s.h[(t + 1) * N], *decay = &s.decay[t * N];
+    const Lanes<T>* A = tile.A.data();
+    Lanes<T>*d_B = &s.d_B[t * N], *d_C = &s.d_C[t * N], *d_A = tile.d_A.data(), *carried = tile.d_h.data();
     for (int64_t n = 0; n < N; n++) {
-      const Lanes<T> d_h = tile.d_h[n] + d_y * C[n];
+      const Lanes<T> d_h = carried[n] + d_y * C[n];
       d_C[n] += d_y * after[n];
       d_B[n] += d_h * dt_u;
       d_dt_u += d_h * B[n];
-      const Lanes<T> d_before = reset ? Lanes<T>{} : d_h * decay[n];
-      const Lanes<T> d_exponent = reset ? Lanes<T>{} : d_before * before[n];  // of exp(dt A)
-      d_dt += d_exponent * tile.A[n];
-      tile.d_A[n] += d_exponent * dt;
-      tile.d_h[n] = d_before;
+      const Lanes<T> d_before = d_h * decay[n], d_exponent = d_before * before[n];  // of exp(dt A)
+      d_dt += d_exponent * A[n];
+      d_A[n] += d_exponent * dt;
+      carried[n] = d_before;
     }
     tile.d_D += d_y * u;
     store(scan.d_u + at * scan.channels + first, d_y * tile.D + d_dt_u * dt, count);

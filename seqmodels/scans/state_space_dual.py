@@ -67,7 +67,8 @@ def _chunks(part: Tensor, missing: int, size: int) -> Tensor:
     """Returns (b, l, h, ...) as (b, chunks, h, size, ...)."""
     if missing:
         part = F.pad(part, (0, 0) * (part.ndim - 2) + (0, missing))
-    return part.unflatten(1, (-1, size)).transpose(2, 3)
+    chunks: Tensor = part.unflatten(1, (-1, size)).transpose(2, 3)
+    return chunks
 
 
 def _chunked(

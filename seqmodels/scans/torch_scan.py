@@ -53,7 +53,7 @@ def torch_scan(
     padded = (torch.nn.functional.pad(part, (0, 0, 0, missing)) if missing else part for part in (u, dt, B, C))
     if resets is not None and missing:
         resets = torch.nn.functional.pad(resets, (0, missing))
-    y, last_state = _TorchScan.apply(*padded, A, state, resets, num_segments)
+    y, last_state = _TorchScan.apply(*padded, A, state, resets, num_segments)  # type: ignore[no-untyped-call]
     return ScanResult(skip_and_gate(y[:, :length], u, D, z), last_state)
 
 
@@ -75,7 +75,8 @@ def _blocks(u: Tensor, dt: Tensor, B: Tensor, C: Tensor, resets: Tensor | None, 
 
     def cut(part: Tensor) -> tuple[Tensor, ...]:
         rows = part.reshape(batch * num_segments, length // num_segments, *part.shape[2:])
-        return rows.transpose(0, 1).split(size)
+        pieces: tuple[Tensor, ...] = rows.transpose(0, 1).split(size)
+        return pieces
 
     parts = zip(cut(u), cut(dt), cut(B), cut(C), strict=True)
     masks: tuple[Tensor | None, ...] = (None,) * -(-(length // num_segments) // size) if resets is None else cut(resets)
@@ -148,7 +149,7 @@ class _TorchScan(torch.autograd.Function):
         return y, last.transpose(1, 2).contiguous()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_y: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, B, C, A, resets, *starts = ctx.saved_tensors
         batch, length, _ = u.shape

@@ -68,7 +68,8 @@ def triton_scan(
     if block is None:
         block = max(MIN_BLOCK, BLOCK_NUMBERS // padded_states)
     state = u.new_zeros(len(u), *A.shape) if initial_state is None else initial_state
-    y, last_state = _TritonScan.apply(u, dt, A, B, C, state, resets, (block, padded_states))
+    sizes = (block, padded_states)
+    y, last_state = _TritonScan.apply(u, dt, A, B, C, state, resets, sizes)  # type: ignore[no-untyped-call]
     return ScanResult(skip_and_gate(y, u, D, z), last_state)
 
 
@@ -105,7 +106,7 @@ class _TritonScan(torch.autograd.Function):
         return y.transpose(1, 2), last_state
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_y: Tensor, d_last_state: Tensor) -> tuple[Tensor | None, ...]:
         u, dt, A, B, C, resets, starts = ctx.saved_tensors
         batch, channels, length = u.shape

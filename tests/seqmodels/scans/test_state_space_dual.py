@@ -78,6 +78,7 @@ def test_long_decays_keep_float32s_digits():
     assert largest_error(results, exact) < 1e-5
 
 
+@pytest.mark.usefixtures("unchecked_signatures")
 def test_a_state_that_does_not_fit_is_refused():
     inputs = dual_inputs(3)
     with pytest.raises(ValueError, match=r"initial state must have shape \(2, 6, 5, 7\), got \(1, 6, 5, 7\)"):

@@ -48,8 +48,7 @@ print("equal")
 
 
 @needs_triton
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
-@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance", "resets"), [("float32", 1e-5, False), ("float64", 1e-12, True)])
 def test_the_interpreted_kernels_give_the_loops_outputs_and_gradients(dtype, tolerance, resets):
     code = INTERPRETED.format(dtype=dtype, tolerance=tolerance, resets=resets)
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ROOT)}
