@@ -16,7 +16,7 @@ def frozen_copy(module: ModuleT) -> ModuleT:
 
 def follow(follower: nn.Module, leader: nn.Module, *, momentum: float) -> None:
     """Moves the follower's weights by the share 1 - momentum of their way to the leader's."""
-    average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+    average = get_ema_multi_avg_fn(momentum)
     average(list(follower.parameters()), list(leader.parameters()), None)  # the last one is a count, not used by it
 
 

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ def measure_speed(
     generator = torch.Generator(device).manual_seed(config.seed)
     chosen = torch.from_numpy(np.random.default_rng(config.seed).integers(len(stacks), size=config.stacks))
     frames = stacks[chosen].to(device)
-    subjects = {("cartridge", name): _call(views, frames, generator) for name, views in our_views().items()}
+    subjects = {("cartridge", name): partial(views, frames, generator) for name, views in our_views().items()}
     subjects |= kornia_crops(frames)
     timings: dict[tuple[str, str], list[float]] = {subject: [] for subject in subjects}
     for repeat in range(config.repeats + 2):
@@ -146,8 +147,8 @@ def kornia_crops(frames: UInt8[Tensor, "b 4 84 84"]) -> dict[tuple[str, str], Ca
     subjects: dict[tuple[str, str], Callable[[], Any]] = {}
     for shift in SHIFTS:
         crop = RandomCrop((SIDE, SIDE), padding=shift, padding_mode="replicate")
-        subjects["kornia", f"RandomCrop {shift} of float32"] = lambda crop=crop: crop(in_float)
-        subjects["kornia", f"RandomCrop {shift} of uint8"] = lambda crop=crop: crop(frames.float() / 255)
+        subjects["kornia", f"RandomCrop {shift} of float32"] = partial(crop, in_float)
+        subjects["kornia", f"RandomCrop {shift} of uint8"] = partial(_convert_and_crop, crop, frames)
     return subjects
 
 
@@ -195,8 +196,8 @@ def seconds(action: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _call(views: Views, frames: Tensor, generator: torch.Generator) -> Callable[[], Any]:
-    return lambda: views(frames, generator)
+def _convert_and_crop(crop: Callable[[Tensor], Any], frames: UInt8[Tensor, "b 4 84 84"]) -> None:
+    crop(frames.float() / 255)
 
 
 def _share(setting: str, seen: list[Bool[Tensor, " n"]]) -> BenchmarkRecord:
