@@ -92,7 +92,7 @@ def _preset(
     batch_size: int,
     preset: PresetName = "laptop",
     learning_rate: float = 3e-3,
-    search_share: float = 1 / 3,
+    search_share: float = 0.25,
     test_lengths: tuple[int, ...] = (),
     pretraining_steps: int = 0,
     weight_decay: float = 0.01,
@@ -134,7 +134,7 @@ LAPTOP = (
     _preset("adding", total_steps=2_000, batch_size=32, test_lengths=(500, 1_000, 2_000), pooling="last"),
     _preset("listops", total_steps=5_000, batch_size=32, weight_decay=0.05),
     _preset(
-        "pathfinder", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000, bidirectional=True
+        "pathfinder", total_steps=2_000, batch_size=32, weight_decay=0.05, pretraining_steps=1_000, bidirectional=True
     ),
     _preset("text", total_steps=2_000, batch_size=16, weight_decay=0.05, pretraining_steps=1_000),
     _preset("retrieval", total_steps=2_000, batch_size=8, weight_decay=0.05, pretraining_steps=1_000),
