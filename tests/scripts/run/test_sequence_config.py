@@ -10,9 +10,8 @@ from seqmodels.tasks import TASKS
 PAGE = Path(__file__).parents[3] / "docs/sequences.md"
 
 
-def test_every_preset_is_of_a_task_that_exists():
-    assert {task for _, task in PRESETS} <= set(TASKS)
-    assert all(preset in TASKS[task] for preset, task in PRESETS)
+def test_every_preset_of_a_task_has_settings_and_no_other_has():
+    assert set(PRESETS) == {(preset, task) for task, presets in TASKS.items() for preset in presets}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: "-".join(preset))
