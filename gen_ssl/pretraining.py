@@ -8,7 +8,7 @@ functions of the step's number, so neither an iterator nor a generator has to be
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -145,7 +145,7 @@ class Pretraining:
         if self.monitor is not None and state["monitor"] is not None:
             self.monitor.load_state_dict(state["monitor"])
 
-    def batches(self) -> Iterator[FrameBatch]:
+    def batches(self) -> Generator[FrameBatch, None, None]:
         """Yields the batches from the present step on, and reads the next one while a batch is worked on."""
         with ThreadPoolExecutor(max_workers=1) as reader:
             index = self.steps
@@ -233,7 +233,7 @@ class Pretraining:
         report = self.monitor.check(
             self.encode(self._held_out),
             step=self.steps,
-            loss=metrics["pretraining/loss"],
+            loss=metrics.get("pretraining/loss"),
             loss_at_chance=metrics.get("pretraining/loss_at_chance"),
             knn=knn,
         )
@@ -294,8 +294,9 @@ class Interval:
         """Returns the metrics of docs/pretraining.md; raises NonFiniteLossError where the loss went wrong on a GPU."""
         steps = pretraining.steps - self._first_step
         sums = torch.stack([value.float() for value in self._sums.values()]) / steps
-        means = pretraining.fabric.all_reduce(sums, reduce_op="mean").tolist()
-        metrics = {f"pretraining/{name}": value for name, value in zip(self._sums, means, strict=True)}
+        means = pretraining.fabric.all_reduce(sums, reduce_op="mean")
+        assert isinstance(means, Tensor)
+        metrics = {f"pretraining/{name}": value for name, value in zip(self._sums, means.tolist(), strict=True)}
         if not math.isfinite(metrics["pretraining/loss"]):
             raise NonFiniteLossError(
                 f"the loss became {metrics['pretraining/loss']} between steps {self._first_step} and "

@@ -213,7 +213,7 @@ def peer_runner(
         logits, positives = nt_xent_logits(one, other, temperature=temperature)
         loss = nn.functional.cross_entropy(logits, positives)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:

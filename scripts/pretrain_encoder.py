@@ -17,13 +17,17 @@ from pathlib import Path
 import tyro
 from lightning_fabric import Fabric
 
+from gen_ssl.encoders import load_encoder
+from gen_ssl.pretraining import Metrics
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.pretrain_assembly import build_fabric
 from scripts.run.pretrain_config import PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
 from scripts.run.pretrain_run import PretrainRun, pretrain_to_the_end
+from scripts.run.probe_assembly import untrained_encoder
 from scripts.run.run_directory import RunDirectory
+from scripts.run.seeding import integer_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,22 @@ def main(command: PretrainEncoder) -> None:
     print(run.encoder_folder)
 
 
+def probe(run: PretrainRun) -> Metrics:
+    """Returns what can be read off the saved encoder, and off the same one at random initialisation, by name.
+
+    Nothing where there is nothing to probe: frames of several games, for one.
+    """
+    if run.probe is None:
+        return {}
+    seed = run.config.seed
+    encoders = {"": load_encoder(run.encoder_folder), "random_": untrained_encoder(run.encoder_folder, seed=seed)}
+    return {
+        f"{prefix}{name}": value
+        for prefix, encoder in encoders.items()
+        for name, value in run.probe.probe(encoder, seed=integer_seed(seed, "probing")).summary.items()
+    }
+
+
 def find_frames(config: PretrainRunConfig, fabric: Fabric) -> Path:
     """Returns the folder of frames; the first process collects it where it is not there and nothing is named."""
     folder = config.frames.folder(config.seed)
@@ -84,7 +104,8 @@ def _open_directory(command: PretrainEncoder, fabric: Fabric) -> RunDirectory:
             directory.check_config(command.run)
             directory.note_command()
     # The first process names the folder after the time: the others have to hear of it.
-    opened: RunDirectory = fabric.broadcast(directory)
+    opened = fabric.broadcast(directory)
+    assert opened is not None
     return opened
 
 

@@ -17,11 +17,13 @@ from gen_ssl.methods import MethodParts, make_method
 from gen_ssl.motion import MotionWeights
 from gen_ssl.patch_masks import MotionScores, random_scores
 from gen_ssl.pretraining import Pretraining
+from gen_ssl.probing import EncoderProbe
 from gen_ssl.reconstruction import equal_weights
 from gen_ssl.views import make_views
 
 from .devices import computes_in_bfloat16
 from .pretrain_config import PretrainRunConfig
+from .pretrain_probe import build_probe, knn_score
 from .seeding import integer_seed
 
 SHOWN_FRAMES = 256  # stacks that are held out to look for collapse, and to show
@@ -121,10 +123,11 @@ class PretrainingParts:
     pretraining: Pretraining
     store: FrameStore
     held_out: FrameBatch
+    probe: EncoderProbe | None
 
 
 def build_parts(config: PretrainRunConfig, folder: Path, fabric: Fabric, *, watched: bool = True) -> PretrainingParts:
-    """Returns a run on the frames of `folder`; not `watched`, it does not look for a collapse."""
+    """Returns a run on the frames of `folder`; not `watched`, it is neither probed nor looked at for a collapse."""
     store = open_frames(folder, memory_gigabytes=config.frames.memory_gigabytes)
     method = build_method(config, store, fabric)
     assert isinstance(method, Method)
@@ -132,6 +135,7 @@ def build_parts(config: PretrainRunConfig, folder: Path, fabric: Fabric, *, watc
         assert isinstance(method.encoder, nn.Module)
         method.encoder.compile()
     held_out = held_out_batch(config, store, method.time_offsets)
+    probe = build_probe(store, stack=config.stack) if watched else None
     pretraining = Pretraining(
         method=method,
         sampler=build_sampler(config, store, method.time_offsets, fabric),
@@ -139,5 +143,6 @@ def build_parts(config: PretrainRunConfig, folder: Path, fabric: Fabric, *, watc
         fabric=fabric,
         seed=integer_seed(config.seed, "views"),
         held_out=held_out.stacks[0] if watched else None,
+        knn=None if probe is None else knn_score(probe),
     )
-    return PretrainingParts(pretraining=pretraining, store=store, held_out=held_out)
+    return PretrainingParts(pretraining=pretraining, store=store, held_out=held_out, probe=probe)

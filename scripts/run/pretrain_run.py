@@ -43,7 +43,8 @@ class PretrainRun:
         self.directory = directory
         self.fabric = fabric
         parts = build_parts(config, folder, fabric)
-        self.pretraining, self.store, self._held_out = parts.pretraining, parts.store, parts.held_out
+        self.pretraining, self.store, self.probe = parts.pretraining, parts.store, parts.probe
+        self._held_out = parts.held_out
         # A run killed before its first checkpoint begins again.
         if resumes and directory.checkpoint.exists():
             self._load(load_checkpoint(directory.checkpoint))
@@ -163,7 +164,7 @@ def pretrain_to_the_end(run: PretrainRun, probe: Callable[[PretrainRun], Metrics
                     shown.say(f"step {run.steps:,}: {sentence}")
                 shown.update(
                     min(done(), total),
-                    step=run.steps,
+                    updates=float(run.steps),
                     loss=metrics["pretraining/loss"],
                     samples_per_second=metrics["time/samples_per_second"],
                 )

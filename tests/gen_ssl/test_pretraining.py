@@ -1,5 +1,4 @@
 import copy
-import math
 
 import numpy as np
 import pytest
@@ -22,15 +21,18 @@ BATCH = 6
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A store of five episodes of noise, 13 frames each."""
+    """A store of five episodes of 13 frames each, in which a bright square jumps about."""
     path = tmp_path_factory.mktemp("frames")
     generator = np.random.default_rng(0)
+    frames = np.zeros((65, *FRAME_SHAPE), dtype=np.uint8)
+    for frame, (y, x) in zip(frames, generator.integers(0, 28, (65, 2)), strict=True):
+        frame[0, y : y + 9, x : x + 9] = 255
     ended = np.arange(65) % 13 == 12
     with FrameStoreWriter(path, frame_shape=FRAME_SHAPE) as writer:
         writer.append(
             game="Pong",
             num_actions=3,
-            frames=generator.integers(0, 256, (65, *FRAME_SHAPE), dtype=np.uint8),
+            frames=frames,
             actions=generator.integers(0, 3, 65),
             rewards=generator.normal(size=65).astype(np.float32),
             terminated=ended,
@@ -143,9 +145,9 @@ def test_every_step_takes_the_batch_of_its_number(folder):
 
 
 def test_the_loss_of_frames_that_repeat_falls(folder):
-    pretraining = make_pretraining(folder, steps=60, log_every_steps=10, rate=3e-3)
+    pretraining = make_pretraining(folder, steps=60, log_every_steps=10, rate=0.01, views="identity")
     losses = [metrics["pretraining/loss"] for metrics in pretrain(pretraining)]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_what_follows_the_steps_moves_once_a_step(folder):
@@ -172,11 +174,17 @@ def test_minutes_end_a_run_on_time_with_the_rate_near_zero(folder, monkeypatch):
 
 def test_time_between_two_yields_does_not_count(folder, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("gen_ssl.pretraining.time.perf_counter", lambda: now[0])
+
+    def clock():
+        now[0] += 0.001
+        return now[0]
+
+    monkeypatch.setattr("gen_ssl.pretraining.time.perf_counter", clock)
     pretraining = make_pretraining(folder, steps=4, log_every_steps=2)
-    for _ in pretrain(pretraining):
+    for metrics in pretrain(pretraining):
         now[0] += 100.0  # as by a caller that probes
-    assert pretraining.seconds == 0
+        assert metrics["time/samples_per_second"] > BATCH
+    assert pretraining.seconds < 1
 
 
 def test_a_loss_that_is_not_finite_says_where_it_happened_and_moves_nothing(folder):
@@ -232,28 +240,38 @@ def test_settings_out_of_range_are_refused(settings, message):
         PretrainingConfig(**settings)
 
 
-def losses_and_weights(fabric, folder, method):
-    """What one process of a run sees: its losses, its weights, and whether its queue is that of all others."""
+def losses_and_weights(fabric, folder, method, weights_file):
+    """What one process of a run sees: its losses, and how far weights and queues of all processes differ.
+
+    The weights go into a file: between processes only little can be handed over.
+    """
     torch.set_num_threads(1)
-    # Views are drawn on each rank by itself: without them both runs see the same.
-    pretraining = make_pretraining(folder, fabric=fabric, method=method, views="identity", log_every_steps=1, rate=0.01)
+    # Views are drawn on each rank by itself: without them both runs see the same. And not by Adam, which divides by
+    # gradients: where these are next to nothing, their last digits grow from step to step.
+    pretraining = make_pretraining(
+        folder, fabric=fabric, method=method, views="identity", log_every_steps=1, optimizer="lars", rate=5.0
+    )
     losses = [metrics["pretraining/loss"] for metrics in pretrain(pretraining)]
     weights = torch.cat([weight.detach().flatten() for weight in pretraining.method.parameters()])
     state = torch.cat([weights, *(buffer.double().flatten() for buffer in pretraining.method.buffers())])
     everywhere = fabric.all_gather(state).reshape(-1, len(state))
-    return losses, weights.numpy(), float((everywhere - everywhere[0]).abs().max())
+    if fabric.is_global_zero:
+        np.save(weights_file, weights.numpy())
+    return losses, float((everywhere - everywhere[0]).abs().max())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("method", ["simclr", "moco"])
-def test_two_processes_have_the_loss_and_the_weights_of_one(folder, method):
-    two = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn")
-    losses, weights, difference = two.launch(losses_and_weights, folder, method)
-    expected_losses, expected_weights, _ = losses_and_weights(Fabric(accelerator="cpu", devices=1), folder, method)
+def test_two_processes_have_the_loss_and_the_weights_of_one(folder, method, tmp_path):
+    two, one = (
+        Fabric(accelerator="cpu", devices=count, strategy="ddp_spawn" if count > 1 else "auto") for count in (2, 1)
+    )
+    losses, difference = two.launch(losses_and_weights, folder, method, tmp_path / "two.npy")
+    expected_losses, _ = losses_and_weights(one, folder, method, tmp_path / "one.npy")
     assert losses == pytest.approx(expected_losses, abs=1e-5)
-    np.testing.assert_allclose(weights, expected_weights, atol=1e-4)
     assert difference == 0
-    assert math.isfinite(losses[-1])
+    assert len({round(loss, 4) for loss in losses}) == 7  # all of them learn
+    np.testing.assert_allclose(np.load(tmp_path / "two.npy"), np.load(tmp_path / "one.npy"), atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -120,4 +120,5 @@ def test_embeddings_have_a_vector_an_image_and_labels_each(tmp_path: Path) -> No
     assert np.array_equal(np.loadtxt(vectors, delimiter="\t"), features)
     metadata = (vectors.parent / "metadata.tsv").read_text().splitlines()
     assert metadata == ["game\taction", *(f"Pong\t{action}" for action in range(5))]
-    assert Image.open(vectors.parent / "sprite.png").size == (33, 33)
+    with Image.open(vectors.parent / "sprite.png") as sprite:
+        assert sprite.size == (33, 33)
