@@ -1,4 +1,4 @@
-"""The recurrence of a diagonal matrix: a whole sequence, a chunk or a step at a time, from powers computed in float64.
+"""The recurrence of a diagonal matrix, a sequence or a step at a time, from powers computed in float64.
 
 In float32 the phase of a fast pole would be lost after a few hundred positions, so every power is a product of numbers
 in complex128, and is rounded where it meets the inputs. A power a^l is a^(l1 Q) a^l0 with l = l1 Q + l0: 2 sqrt(L)
@@ -19,7 +19,6 @@ from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
 from .fft_convolution import fft_convolution
-from .time_invariant_scan import ChunkOperators
 
 
 class Diagonal(NamedTuple):
@@ -66,23 +65,6 @@ def step(
     """Returns the output at one position and the state after it."""
     after = system.a * _poles_last(state.double(), system) + system.b * u.double()[..., None]
     return (system.c * after).real.sum(-1).to(u.dtype), _numbers_last(after).to(u.dtype)
-
-
-def chunk_operators(system: Diagonal, size: int, dtype: torch.dtype) -> ChunkOperators:
-    """Returns what a chunk of `size` positions does."""
-    a, b, c = system
-    power = powers(a, size + 1)
-    rows, columns = _real_factors((c * b)[:, :, None], power[:, :, :size])
-    control = _numbers_last((b[:, :, None] * power[:, :, :size].flip(2)).mT)
-    seen = c[:, :, None] * power[:, :, 1:]
-    observe = _numbers_last(seen.conj().resolve_conj().mT).mT if a.is_complex() else seen
-    decay = power.movedim(2, 0)[:, :, None].to(_pole_dtype(dtype, system))  # (Q + 1, D, 1, n)
-
-    def advance(state: Float[Tensor, "d b n"], steps: int) -> Float[Tensor, "d b n"]:
-        return _numbers_last(_poles_last(state, system) * decay[steps])
-
-    taps = torch.bmm(rows, columns).squeeze(1)
-    return ChunkOperators(taps.to(dtype), observe.to(dtype), control.to(dtype), advance)
 
 
 def powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:

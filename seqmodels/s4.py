@@ -1,5 +1,6 @@
 """S4 (Gu et al. 2022, "Efficiently modeling long sequences with structured state spaces"), with HiPPO-LegS."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -7,14 +8,12 @@ from jaxtyping import Bool, Complex128, Float
 from torch import Tensor, nn
 
 from .carried_state import check_state_fits
-from .dplr import DPLR, advance_dense, as_real, bilinear_step, dense_chunk, observe
+from .dplr import DPLR, as_real, bilinear_step, observe
 from .dplr_convolution import convolve, kernel
 from .gated_output import GatedOutput
 from .hippo import legs_half_spectrum
-from .time_invariant_scan import ChunkOperators, time_invariant_scan
+from .piecewise import run_piecewise
 from .time_steps import log_uniform_time_steps
-
-_CHUNK = 64  # where a chunk's products, of Q^2 and N^2 / Q numbers a position, cost the same for N = 64
 
 
 class S4State(NamedTuple):
@@ -28,7 +27,7 @@ class S4(nn.Module):
 
     Every channel has a Lambda, P, B, C and time step of its own; it starts as HiPPO-LegS with a random C. Lambda's real
     part is -exp(log_A_real), so that no state grows. All of it is computed in float64 and rounded where it meets the
-    inputs. A batch without resets is convolved with the kernel; one with resets goes chunk by chunk.
+    inputs. Rows are convolved with the kernel; with resets, each piece between them is.
 
     Attributes:
         d_model: number of channels.
@@ -58,13 +57,9 @@ class S4(nn.Module):
         # Half precision would lose the slow modes: 1 - dt is 1 there.
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
-            if resets is None:
-                before = None if state is None else _as_complex(state)
-                y, after = convolve(self.system(), u, before, precision=self._precision())
-                end = as_real(after).to(u.dtype)
-            else:
-                start = self.initial_state(x.shape[0]) if state is None else state
-                y, end = time_invariant_scan(u, self._chunk_operators(x.shape[1]), start.x, resets)
+            before = None if state is None else state.x
+            run = partial(self._convolve, self.system())
+            y, end = run(u, before) if resets is None else run_piecewise(run, u, before, resets)
             y = y + self.D * u
         return self.output(y), S4State(end)
 
@@ -74,7 +69,7 @@ class S4(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
             system = self.system()
-            after = bilinear_step(system, _as_complex(state), u.double())
+            after = bilinear_step(system, _as_complex(state.x), u.double())
             y = observe(system, after).to(u.dtype) + self.D * u
         return self.output(y), S4State(as_real(after).to(u.dtype))
 
@@ -101,24 +96,19 @@ class S4(nn.Module):
         """Returns the response of every channel to a unit at position 0, without D, by Cauchy sums."""
         return kernel(self.system(), length, precision=self._precision()).to(self.D.dtype)
 
+    def _convolve(
+        self, system: DPLR, u: Float[Tensor, "p l d"], state: Float[Tensor, "p d n"] | None
+    ) -> tuple[Float[Tensor, "p l d"], Float[Tensor, "p d n"]]:
+        before = None if state is None else _as_complex(state)
+        y, after = convolve(system, u, before, precision=self._precision())
+        return y, as_real(after).to(u.dtype)
+
     def _precision(self) -> float:
         return 1e-13 if self.D.dtype == torch.float64 else 2e-8
 
-    def _chunk_operators(self, length: int) -> ChunkOperators:
-        size = min(_CHUNK, 1 << (length - 1).bit_length())
-        chunk = dense_chunk(self.system(), size)
-        dtype = self.D.dtype
-        powers = [power.to(dtype) for power in chunk.powers]
-        return ChunkOperators(
-            chunk.kernel.to(dtype),
-            chunk.observe.to(dtype),
-            chunk.control.to(dtype),
-            lambda state, steps: advance_dense(powers, state, steps),
-        )
 
-
-def _as_complex(state: S4State) -> Complex128[Tensor, "b d pairs"]:
-    return torch.view_as_complex(state.x.double().unflatten(-1, (-1, 2)))
+def _as_complex(state: Float[Tensor, "b d n"]) -> Complex128[Tensor, "b d pairs"]:
+    return torch.view_as_complex(state.double().unflatten(-1, (-1, 2)))
 
 
 def _per_channel(values: Tensor, d_model: int) -> Tensor:

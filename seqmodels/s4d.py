@@ -6,6 +6,7 @@ one of each conjugate pair, or N real ones (then y = C x + D u). A time step dt 
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +15,11 @@ from jaxtyping import Bool, Complex128, Float, Float64, Inexact, Num
 from torch import Tensor, nn
 
 from .carried_state import check_state_fits
-from .diagonal_recurrence import Diagonal, chunk_operators, convolve, kernel, step
+from .diagonal_recurrence import Diagonal, convolve, kernel, step
 from .gated_output import GatedOutput
 from .hippo import legs_half_spectrum
-from .time_invariant_scan import time_invariant_scan
+from .piecewise import run_piecewise
 from .time_steps import log_uniform_time_steps
-
-_CHUNK = 64
 
 
 def s4d_legs(d_state: int) -> Complex128[np.ndarray, " n"]:
@@ -78,7 +77,7 @@ class S4D(nn.Module):
     """Runs one diagonal linear system per channel, then mixes the channels.
 
     B is 1: only its product with C matters to the outputs. The poles' real part is -exp(log_A_real), so that no state
-    grows. A batch without resets is convolved with the kernel; one with resets goes chunk by chunk.
+    grows. Rows are convolved with the kernel; with resets, each piece between them is.
 
     Attributes:
         d_model: number of channels.
@@ -123,12 +122,9 @@ class S4D(nn.Module):
         # Half precision would lose the slow modes: a is 1 there.
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
-            if resets is None:
-                y, end = convolve(self.system(), u, None if state is None else state.x)
-            else:
-                start = self.initial_state(x.shape[0]) if state is None else state
-                operators = chunk_operators(self.system(), min(_CHUNK, x.shape[1]), u.dtype)
-                y, end = time_invariant_scan(u, operators, start.x, resets)
+            before = None if state is None else state.x
+            run = partial(convolve, self.system())
+            y, end = run(u, before) if resets is None else run_piecewise(run, u, before, resets)
             y = y + self.D * u
         return self.output(y), S4DState(end)
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.signal import cont2discrete
 
-from seqmodels.dplr import dense_chunk
 from seqmodels.hippo import legs
 from seqmodels.s4 import S4, S4State
 
@@ -76,25 +75,30 @@ def test_a_kernel_of_another_length_has_the_same_numbers():
     torch.testing.assert_close(s4.kernel(5), s4.kernel(1021)[:, :5], rtol=0, atol=1e-12)
 
 
-def test_convolution_and_dense_chunks_give_the_same_outputs_states_and_gradients():
-    length, batch = 151, 2  # two chunks and a rest
-    s4 = layer(d_state=22)
+def test_convolution_and_steps_give_the_same_outputs_states_and_gradients():
+    length, batch, d_state = 29, 2, 22
+    s4 = layer(d_state=d_state)
     generator = torch.Generator().manual_seed(1)
     x, before, weight, end_weight = (
         torch.randn(batch, *shape, dtype=torch.float64, generator=generator).requires_grad_()
-        for shape in ((length, D), (D, 22), (length, D), (D, 22))
+        for shape in ((length, D), (D, d_state), (length, D), (D, d_state))
     )
     leaves = [x, before, s4.C, *s4.state_space_parameters()]
-    results = []
-    for resets in (None, torch.zeros(batch, length, dtype=torch.bool)):
-        y, end = s4(x, state=S4State(before), resets=resets)
+
+    def results(y, end):
         total = (y * weight).sum() + (end.x * end_weight).sum()
-        results.append([y, end.x, *torch.autograd.grad(total, leaves)])
-    for convolved, chunked in zip(*results, strict=True):
-        assert (convolved - chunked).abs().max() < 1e-11 * chunked.abs().max()
+        return [y, end.x, *torch.autograd.grad(total, leaves)]
+
+    stepped, state = [], S4State(before)
+    for position in range(length):
+        y, state = s4.step(x[:, position], state)
+        stepped.append(y)
+    pairs = zip(results(*s4(x, state=S4State(before))), results(torch.stack(stepped, dim=1), state), strict=True)
+    for convolved, expected in pairs:
+        assert (convolved - expected).abs().max() < 1e-11 * expected.abs().max()
 
 
-def test_resets_across_chunks_equal_separate_rows():
+def test_resets_in_a_long_row_equal_separate_rows():
     s4, length, cuts = layer(torch.float32), 151, [0, 3, 64, 65, 140, 151]
     x = torch.randn(1, length, D, generator=torch.Generator().manual_seed(1))
     resets = torch.zeros(1, length, dtype=torch.bool)
@@ -154,5 +158,3 @@ def test_bad_sizes_and_time_steps_are_refused():
         S4(D, d_state=7)
     with pytest.raises(ValueError, match="0 < dt_min <= dt_max must hold, got 0.1 and 0.01"):
         S4(D, dt_min=0.1, dt_max=0.01)
-    with pytest.raises(ValueError, match="a chunk's size must be a power of two, got 6"):
-        dense_chunk(layer().system(), 6)

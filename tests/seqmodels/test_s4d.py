@@ -99,8 +99,8 @@ def test_gradients_of_powers_equal_differences(dtype, count):
 
 @pytest.mark.parametrize("initialization", [s4d_legs, s4d_real])
 @every_discretization
-@pytest.mark.parametrize("length", [1, 5, 151])  # 151 is two chunks and a rest
-def test_convolution_and_chunks_give_the_same_outputs_states_and_gradients(initialization, discretization, length):
+@pytest.mark.parametrize("length", [1, 5, 29])
+def test_convolution_and_steps_give_the_same_outputs_states_and_gradients(initialization, discretization, length):
     batch, d_state = 2, 22
     s4d = layer(initialization, discretization, d_state=d_state)
     generator = torch.Generator().manual_seed(1)
@@ -109,17 +109,22 @@ def test_convolution_and_chunks_give_the_same_outputs_states_and_gradients(initi
         for shape in ((length, D), (D, d_state), (length, D), (D, d_state))
     )
     leaves = [x, before, s4d.C, *s4d.state_space_parameters()]
-    results = []
-    for resets in (None, torch.zeros(batch, length, dtype=torch.bool)):
-        y, end = s4d(x, state=S4DState(before), resets=resets)
+
+    def results(y, end):
         total = (y * weight).sum() + (end.x * end_weight).sum()
-        results.append([y, end.x, *torch.autograd.grad(total, leaves)])
-    for convolved, chunked in zip(*results, strict=True):
-        assert (convolved - chunked).abs().max() < 1e-12 * chunked.abs().max()
+        return [y, end.x, *torch.autograd.grad(total, leaves)]
+
+    stepped, state = [], S4DState(before)
+    for position in range(length):
+        y, state = s4d.step(x[:, position], state)
+        stepped.append(y)
+    pairs = zip(results(*s4d(x, state=S4DState(before))), results(torch.stack(stepped, dim=1), state), strict=True)
+    for convolved, expected in pairs:
+        assert (convolved - expected).abs().max() < 1e-12 * expected.abs().max()
 
 
 @pytest.mark.parametrize("initialization", [s4d_lin, s4d_real])
-def test_resets_across_chunks_equal_separate_rows(initialization):
+def test_resets_in_a_long_row_equal_separate_rows(initialization):
     s4d, length, cuts = layer(initialization, dtype=torch.float32), 151, [0, 3, 64, 65, 140, 151]
     x = torch.randn(1, length, D, generator=torch.Generator().manual_seed(1))
     resets = torch.zeros(1, length, dtype=torch.bool)
