@@ -1,11 +1,12 @@
 """State space duality, the recurrence of Mamba-2, by matrix products over chunks (Dao and Gu 2024, section 6)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class DualResult(NamedTuple):
@@ -80,21 +81,21 @@ def _chunked(
     """
     # In float64: a difference of two long sums would lose the digits of a short one.
     reached = steps.double().cumsum(-1)
-    between = (reached.unsqueeze(-1) - reached.unsqueeze(-2)).to(x.dtype)  # from position j (last) to i
     size = x.shape[-2]
     linked = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
     into = reached.to(x.dtype).exp()  # from the chunk's start
+    out_of = (reached[..., -1:] - reached).to(x.dtype).exp()  # to the chunk's end
     if resets is not None:
-        sequence = resets.cumsum(-1)
-        linked = linked & (sequence.unsqueeze(-1) == sequence.unsqueeze(-2))[:, :, None, None]
-        into = into.masked_fill((sequence > 0)[:, :, None, None], 0.0)
-    # Masked before the exponential: above the diagonal it would overflow.
-    decay = between.masked_fill(~linked, -torch.inf).exp()  # (b, k, g, r, T, T)
+        sequence = resets.cumsum(-1)[:, :, None, None]  # (b, k, 1, 1, T)
+        linked = linked & (sequence.unsqueeze(-1) == sequence.unsqueeze(-2))
+        into = into.masked_fill(sequence > 0, 0.0)
+        out_of = out_of.masked_fill(sequence < sequence[..., -1:], 0.0)
+    decay: Tensor = _Decays.apply(reached, linked, x.dtype)  # type: ignore[no-untyped-call]
     scores = torch.matmul(C, B.transpose(-1, -2)).unsqueeze(3)  # (b, k, g, 1, T, T)
     within = torch.matmul(scores * decay, x)
 
     # What each chunk adds to the state: all heads of a group in one product with its B.
-    kept = x * decay[..., -1, :].unsqueeze(-1)  # (b, k, g, r, T, p)
+    kept = x * out_of.unsqueeze(-1)  # (b, k, g, r, T, p)
     heads, channels = x.shape[3], x.shape[5]
     added = torch.matmul(kept.transpose(-1, -2).flatten(3, 4), B).unflatten(3, (heads, channels))  # (b, k, g, r, p, n)
     starts = []
@@ -105,3 +106,26 @@ def _chunked(
     before = torch.stack(starts, dim=1).flatten(3, 4)  # (b, k, g, r p, n)
     seen = torch.matmul(C, before.transpose(-1, -2)).unflatten(-1, (heads, channels)).transpose(3, 4)
     return torch.addcmul(within, seen, into.unsqueeze(-1)), state
+
+
+class _Decays(torch.autograd.Function):
+    """The decays (..., T, T) from position j (last axis) to i, 0 where the two are not linked.
+
+    Its own backward, because PyTorch's would take a dozen arrays of this size, in float64, through memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, reached: Tensor, linked: Tensor, dtype: torch.dtype) -> Tensor:
+        between = (reached.unsqueeze(-1) - reached.unsqueeze(-2)).to(dtype)
+        # Masked before the exponential: above the diagonal it would overflow.
+        decay = between.masked_fill_(~linked, -torch.inf).exp_()
+        ctx.save_for_backward(decay)
+        return decay
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_decay: Tensor) -> tuple[Tensor | None, ...]:
+        (decay,) = ctx.saved_tensors
+        d_between = d_decay * decay
+        # In float64, so that what cancels between the two sums is gone.
+        return d_between.sum(-1, dtype=torch.float64) - d_between.sum(-2, dtype=torch.float64), None, None

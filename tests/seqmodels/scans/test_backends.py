@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_written_is_a_reason_not_a_crash(tmp_path, monkey
 @needs_compiler
 def test_processes_that_build_at_once_all_end_with_a_whole_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    # Without PyTorch, which the build does not need: three processes start quickly.
+    # Without PyTorch, which the build does not need: processes start quickly.
     code = (
         f"import importlib.util, sys; s = importlib.util.spec_from_file_location('k', {compiled_kernel.__file__!r});"
         "k = importlib.util.module_from_spec(s); s.loader.exec_module(k);"
@@ -118,11 +118,11 @@ def test_processes_that_build_at_once_all_end_with_a_whole_kernel(tmp_path, monk
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
+        for _ in range(2)
     ]
     answers = [process.communicate(timeout=900) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], answers
-    assert answers == [("16\n", "")] * 3  # and nothing else is printed
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert answers == [("16\n", "")] * 2  # and nothing else is printed
     assert [path.suffix for path in (tmp_path / "cartridge").iterdir()] == [".so"]
 
 
