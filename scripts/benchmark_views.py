@@ -183,7 +183,7 @@ def seen_by(views: Views, ball: Int64[Tensor, "n 2"], generator: torch.Generator
     for places in ball.split(512):
         marked = torch.zeros((len(places), 1, SIDE, SIDE), dtype=torch.uint8)
         marked[torch.arange(len(places)), 0, places[:, 0], places[:, 1]] = 255
-        seen.append(views(marked, generator).flatten(1).any(dim=1))
+        seen.append((views(marked, generator) != 0).flatten(1).any(dim=1))
     return torch.cat(seen)
 
 
