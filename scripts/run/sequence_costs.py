@@ -50,6 +50,8 @@ def measure_costs(build: Callable[[str], Workload], settings: CostSettings) -> l
     """Returns the costs at every length, until one takes longer than the limit."""
     set_num_threads(settings.threads)
     torch.manual_seed(0)
+    # Freed blocks go back at once, so that resident memory is what is in use.
+    _call_allocator("mallopt", -3, 64 * 2**10)  # M_MMAP_THRESHOLD of malloc.h
     workload = build(settings.device)
     device = torch.device(settings.device)
     workload(settings.lengths[0])()  # what is compiled or cached at first is not the cost of a pass
@@ -63,7 +65,6 @@ def measure_costs(build: Callable[[str], Workload], settings: CostSettings) -> l
 
 def _peak_memory(workload: Workload, settings: CostSettings, device: torch.device) -> list[int]:
     """Returns the peaks of all lengths up to the first that takes longer than the limit, itself included."""
-    _return_freed_memory()
     peaks: list[int] = []
     for length in settings.lengths:
         started = time.perf_counter()
@@ -90,12 +91,12 @@ def _seconds(run: Callable[[], object], settings: CostSettings, device: torch.de
     return statistics.median(timings)
 
 
-def _return_freed_memory() -> None:
-    """Lets the C library hand every freed block back at once, so that resident memory is what is in use."""
+def _call_allocator(function: str, *arguments: int) -> None:
+    """Calls a function of glibc's allocator where there is one."""
     if sys.platform.startswith("linux"):
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(-3, 64 * 2**10)  # M_MMAP_THRESHOLD of malloc.h
+        found = getattr(ctypes.CDLL(None), function, None)  # musl has none of them
+        if found is not None:
+            found(*arguments)
 
 
 def _reset_peak(device: torch.device) -> int:
@@ -105,6 +106,7 @@ def _reset_peak(device: torch.device) -> int:
         return torch.cuda.memory_allocated(device)
     if not Path("/proc/self/clear_refs").exists():
         raise OSError("memory on a CPU is measured on Linux only: it is read from /proc/self")
+    _call_allocator("malloc_trim", 0)  # what is free counts as free, and not as room that the pass finds
     Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak of the resident set
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

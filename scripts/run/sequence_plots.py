@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")  # before pyplot: a server has no screen
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import EngFormatter
 
 from .sequence_costs import Cost
 from .sequence_result import SequenceResult
@@ -29,6 +30,7 @@ def plot_curves(path: Path, results: Sequence[SequenceResult]) -> None:
                 panel.plot(positions, values, color=f"C{number}", marker=".", label=None if seed else model)
     for panel, (_, label, _) in zip(panels, axes_of, strict=True):
         panel.set(xlabel=label, ylabel=f"validation {metric}")
+    panels[1].xaxis.set_major_formatter(EngFormatter())
     _finish(figure, list(panels), path, title=results[0].task)
 
 
