@@ -28,6 +28,11 @@ def gather_by(all_gather: Callable[..., Any]) -> Gather:
 
     def gather(rows: Tensor) -> Tensor:
         gathered: Tensor = all_gather(rows, sync_grads=True)
-        return gathered if gathered.ndim == rows.ndim else gathered.flatten(0, 1)
+        if gathered.ndim == rows.ndim:
+            return gathered
+        if gathered.requires_grad:
+            # PyTorch sends gradients as they lie in memory: those of a transposed result would arrive scrambled.
+            gathered.register_hook(Tensor.contiguous)
+        return gathered.flatten(0, 1)
 
     return gather
