@@ -27,7 +27,7 @@ def results_table(results: Sequence[SequenceResult]) -> str:
         f"test {metric}, mean",
         "each seed",
         "minutes",
-        "tokens/s",
+        "tokens a second",
     ]
     rows = []
     for model, group in by_model(results).items():
