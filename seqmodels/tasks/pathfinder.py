@@ -28,22 +28,22 @@ class Pathfinder:
     >>> batch = next(task.batches("train", batch_size=1, seed=0))
     >>> picture = batch.inputs.view(16, 16).add(1).mul(4.99).int().tolist()
     >>> print("\n".join("".join(" .:-=+*#%@"[v] * 2 for v in line).rstrip() for line in picture), batch.targets.item())
-    <BLANKLINE>
-    <BLANKLINE>
-    <BLANKLINE>
-                        ..--  ..
-                              ::
-                    ::..
-                  ..  ..--
-                  ==..::  ::..
-                  **@@::  ::
-                  --**    ..
-                  --
-                  ..  ..
-                    ==  ::
-                      ....::    ..
-                      --  ::--..@@**
-                                **-- 0
+      ..
+    ..@@**                  ::
+      **--                  ::
+      ..                        ==
+      ::..
+        ..--::
+            ::    ..
+                **@@..      ::
+                --**    --  ..::..
+                        ..      ..
+                                --
+              --
+            ::..              ::..
+            ::
+            --..--..
+     1
     """
 
     def __init__(

@@ -18,7 +18,6 @@ _DISTRACTOR_TRIALS = 5  # its max_distractor_contour_retrial of 4
 _SEED_PLACES = 32  # tried at once for a distractor's first paddle
 _NUM_SEED_ANGLES = 360
 _BORDER = 1  # pixels along the edge that no paddle may take
-_CLEARANCE = 1.0  # pixels between different contours, gaps bridged: nearer ones cannot be told apart
 
 
 class Chains(NamedTuple):
@@ -79,11 +78,11 @@ class ContourGrowth:
         lines = self.polylines(targets)
         near = [
             polyline_distance(self.polylines(distractors)[:, d], np.concatenate([lines[:, 0], lines[:, 1]], axis=1))
-            < _CLEARANCE
+            < self.settings.clearance
             for d in range(self.settings.num_distractors)
         ]
         has_distractor &= ~np.stack(near, axis=1) if near else True
-        apart = polyline_distance(lines[:, 0], lines[:, 1]) >= _CLEARANCE
+        apart = polyline_distance(lines[:, 0], lines[:, 1]) >= self.settings.clearance
         return GrownContours(
             Chains(*(part[apart] for part in targets)),
             Chains(*(part[apart] for part in distractors)),

@@ -76,7 +76,7 @@ def _growth(settings: PathfinderSettings, margin: int) -> ContourGrowth:
 
 
 def _draw(growth: ContourGrowth, grown: GrownContours, generator: np.random.Generator) -> PathfinderImages:
-    """Draws one image for each pair of contours, with a label drawn at random."""
+    """Draws one image for each pair of contours, with labels in random order."""
     settings = growth.settings
     num_images, _, contour_length = grown.targets.stamp.shape
     canvas = Canvas.blank(num_images, settings.size, growth.reach)
@@ -85,7 +85,8 @@ def _draw(growth: ContourGrowth, grown: GrownContours, generator: np.random.Gene
     _paint_chains(canvas, growth, grown.distractors, grown.has_distractor)
     canvas.pixels[:] = np.rint(settings.contrast * canvas.pixels)
 
-    labels = generator.integers(0, 2, size=(num_images,)).astype(np.uint8)
+    # As many of either label as can be; which one has the odd image is left to chance.
+    labels = generator.permutation((np.arange(num_images) + generator.integers(0, 2)) % 2).astype(np.uint8)
     begun = generator.integers(0, 2, size=num_images)  # whose beginning is marked
     ended = np.where(labels == 1, begun, 1 - begun)  # whose end
     rows = np.arange(num_images)

@@ -9,7 +9,7 @@ class PathfinderSettings:
 
     Images are drawn with `size` pixels a side, then averaged over squares of `shrink` x `shrink`. Images with each of
     `contour_lengths`, and each of `margins`, are equally frequent. The angle that a contour turns by at a paddle is at
-    most pi / (2 * continuity).
+    most pi / (2 * continuity). Different contours, gaps bridged, are at least `clearance` apart.
     """
 
     size: int
@@ -23,6 +23,7 @@ class PathfinderSettings:
     continuity: float
     marker_radius: float
     contrast: float
+    clearance: float = 1.0
     shrink: int = 1
 
     def __post_init__(self) -> None:
@@ -82,10 +83,11 @@ PATHFINDER_128 = PathfinderSettings(
     marker_radius=3.0,
     contrast=0.9,
 )
-# Not LRA's: small enough for two cores.
+# Not LRA's: small enough for two cores. So few pixels tell only contours apart that keep more of a distance.
 PATHFINDER_16 = PathfinderSettings(
     size=32,
     shrink=2,
+    clearance=5.0,
     contour_lengths=(4, 5, 6),
     distractor_length=2,
     num_distractors=4,

@@ -37,7 +37,7 @@ def test_every_label_agrees_with_a_path_search(drawn):
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", [PATHFINDER_32, PATHFINDER_64, PATHFINDER_128], ids=["32", "64", "128"])
 def test_every_label_of_the_published_sizes_agrees_with_a_path_search(settings):
-    drawn = draw_pathfinder(settings, NUM_IMAGES, np.random.default_rng(0))
+    drawn = draw_pathfinder(settings, 31, np.random.default_rng(0))
     for image, label in enumerate(drawn.labels):
         assert ends_are_joined(lines_of(drawn, image), drawn.markers[image]) == bool(label)
 
@@ -64,7 +64,7 @@ def test_different_contours_keep_apart(drawn):
     for image in range(NUM_IMAGES):
         first, second = (points_along(line) for line in drawn.targets[image])
         distance = np.linalg.norm(first[:, None] - second[None, ::7], axis=2).min()
-        assert distance > 0.99
+        assert distance > PATHFINDER_16.clearance - 1e-9
 
 
 def test_marks_are_white_and_paddles_are_grey_and_stand_where_they_were_put(drawn):
