@@ -38,7 +38,7 @@ class _Convolution(torch.autograd.Function):
         y = torch.empty_like(u)
         for channels in _slices(u.shape[2], _CHANNELS):
             transfer = torch.fft.rfft(kernel[channels], n=padded)
-            for rows in _slices(u.shape[0], numbers_at_once(u.device) // (_CHANNELS * padded)):
+            for rows in _slices(u.shape[0], _rows_at_once(u, padded)):
                 spectrum = _spectrum(u, rows, channels, padded).mul_(transfer)
                 y[rows, :, channels] = torch.fft.irfft(spectrum, n=padded)[:, :, :length].mT
         return y
@@ -54,12 +54,18 @@ class _Convolution(torch.autograd.Function):
             # Correlation is convolution with the conjugate spectrum.
             backwards = torch.fft.rfft(kernel[channels], n=padded).conj().resolve_conj()
             both = torch.zeros_like(backwards)
-            for rows in _slices(u.shape[0], numbers_at_once(u.device) // (_CHANNELS * padded)):
+            for rows in _slices(u.shape[0], _rows_at_once(u, padded)):
                 flow = _spectrum(gradient, rows, channels, padded)
                 both += torch.linalg.vecdot(_spectrum(u, rows, channels, padded), flow, dim=0)  # of conj(u) and flow
                 to_u[rows, :, channels] = torch.fft.irfft(flow.mul_(backwards), n=padded)[:, :, :length].mT
             to_kernel[channels] = torch.fft.irfft(both, n=padded)[:, :taps]
         return to_u, to_kernel
+
+
+def _rows_at_once(u: Float[Tensor, "b l d"], padded: int) -> int:
+    """Returns of how many rows to transform some channels at once."""
+    # An eighth of a long input is little beside it, and fewer, larger blocks keep several threads from waiting.
+    return max(numbers_at_once(u.device), u.numel() // 8) // (_CHANNELS * padded)
 
 
 def _slices(count: int, size: int) -> list[slice]:

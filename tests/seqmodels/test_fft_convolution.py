@@ -12,11 +12,11 @@ def normal(*shape, dtype=torch.float64, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-@pytest.fixture(params=[(2, 1), (16, 2**17)], ids=["a row of two channels at a time", "all at once"])
+@pytest.fixture(params=[(2, 1), (16, B)], ids=["a row of two channels at a time", "all at once"])
 def block(request, monkeypatch):
-    num_channels, num_numbers = request.param
+    num_channels, num_rows = request.param
     monkeypatch.setattr(module, "_CHANNELS", num_channels)
-    monkeypatch.setattr(module, "numbers_at_once", lambda device: num_numbers)
+    monkeypatch.setattr(module, "_rows_at_once", lambda u, padded: num_rows)
 
 
 @pytest.mark.usefixtures("block")
