@@ -37,6 +37,7 @@ class BenchmarkScan:
     contexts: tuple[int, ...] = (256, 65_536)  # after which a step is measured; none given: no steps
     d_model: int = 64
     d_state: int = 16
+    s4d_states: tuple[int, ...] = (16, 64)  # of S4D's kernel; 64 is the layer's default
     batch_size: int = 8  # of a pass; steps have one row
     rounds: int = 3
     repeats: int = 3  # timings of a figure in each round
@@ -102,13 +103,19 @@ def passes(config: BenchmarkScan, device: str) -> list[Entry]:
             continue
         peer = theirs(implementation=package, model=model)
         entries.append(Entry(benchmark=model, implementation=package, name="fallback", subject=peer))
-    for implementation, materialised in ((OURS, False), ("vandermonde", True)):
-        convolution = S4DConvolution(
-            materialised=materialised, d_model=config.d_model, d_state=config.d_state, batch_size=config.batch_size
-        )
-        entries.append(
-            Entry(benchmark="s4d", implementation=implementation, name="kernel and convolution", subject=convolution)
-        )
+    return entries + convolutions(config)
+
+
+def convolutions(config: BenchmarkScan) -> list[Entry]:
+    """Returns S4D's kernel and convolution, and its plain form, at each number of states."""
+    entries = []
+    for d_state in config.s4d_states:
+        for implementation, materialised in ((OURS, False), ("vandermonde", True)):
+            convolution = S4DConvolution(
+                materialised=materialised, d_model=config.d_model, d_state=d_state, batch_size=config.batch_size
+            )
+            name = f"kernel and convolution, N {d_state}"
+            entries.append(Entry(benchmark="s4d", implementation=implementation, name=name, subject=convolution))
     return entries
 
 
@@ -177,16 +184,17 @@ def ratios(records: list[BenchmarkRecord]) -> list[BenchmarkRecord]:
     """Returns each peer's figure over each of ours at the same length: above 1 ours is faster or smaller."""
     found = []
     for peer in (record for record in records if record.implementation != OURS):
-        length = peer.setting.rpartition(", ")[2]
+        *_, states, length = ["", *peer.setting.split(", ")]
         for own in (record for record in records if record.implementation == OURS):
-            same = own.benchmark == peer.benchmark and own.setting.rpartition(", ")[2] == length
-            if same and own.value > 0:  # a pass too small to be seen takes no memory
-                setting = f"over {own.setting}"
+            comparable = own.benchmark == peer.benchmark and own.setting.endswith(f", {length}")
+            if states.startswith("N "):  # with as many states only
+                comparable = comparable and own.setting == peer.setting
+            if comparable and own.value > 0:  # a pass too small to be seen takes no memory
                 found.append(
                     BenchmarkRecord(
                         benchmark=peer.benchmark,
                         implementation=peer.implementation,
-                        setting=setting,
+                        setting=f"over {own.setting}",
                         value=peer.value / own.value,
                         unit="x",
                     )

@@ -15,9 +15,9 @@ from seqmodels.s4d import S4D, s4d_lin
 
 def test_what_is_compared_has_every_backend_that_is_there_and_says_which_is_not(monkeypatch, capsys):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    entries = passes(BenchmarkScan(d_model=16), "cpu")
+    entries = passes(BenchmarkScan(d_model=16, s4d_states=(4,)), "cpu")
     ours = [(entry.benchmark, entry.name) for entry in entries if entry.implementation == "cartridge"]
-    assert ours == [("mamba", "torch"), ("mamba2", "matmul"), ("s4d", "kernel and convolution")]
+    assert ours == [("mamba", "torch"), ("mamba2", "matmul"), ("s4d", "kernel and convolution, N 4")]
     assert "left out: the scan's backend 'cpp' is not available: no C++ compiler was found" in capsys.readouterr().out
 
 
@@ -46,7 +46,7 @@ def test_the_convolution_that_s4d_is_measured_against_gives_the_same_numbers():
     torch.testing.assert_close(plain_convolution(x, kernel), fft_convolution(x, kernel), rtol=1e-4, atol=1e-5)
 
 
-def test_a_ratio_is_taken_against_each_of_ours_at_the_same_length():
+def test_a_ratio_is_taken_against_each_of_ours_of_the_same_sizes():
     def record(implementation: str, setting: str, value: float) -> BenchmarkRecord:
         return BenchmarkRecord(
             benchmark="mamba, time", implementation=implementation, setting=setting, value=value, unit="ms"
@@ -57,10 +57,14 @@ def test_a_ratio_is_taken_against_each_of_ours_at_the_same_length():
         record("cartridge", "torch, L 512", 4.0),
         record("cartridge", "cpp, L 64", 1.0),
         record("mambapy", "fallback, L 512", 20.0),
+        record("cartridge", "convolution, N 4, L 64", 5.0),
+        record("cartridge", "convolution, N 16, L 64", 6.0),
+        record("vandermonde", "convolution, N 16, L 64", 18.0),
     ]
     assert [(ratio.setting, ratio.value, ratio.unit) for ratio in ratios(records)] == [
         ("over cpp, L 512", 10.0, "x"),
         ("over torch, L 512", 5.0, "x"),
+        ("over convolution, N 16, L 64", 3.0, "x"),
     ]
 
 
@@ -80,6 +84,7 @@ def test_the_benchmark_measures_time_memory_and_steps_and_writes_them(tmp_path: 
             contexts=(5, 17),
             d_model=16,
             d_state=4,
+            s4d_states=(4,),
             batch_size=2,
             rounds=1,
             repeats=1,
@@ -94,7 +99,7 @@ def test_the_benchmark_measures_time_memory_and_steps_and_writes_them(tmp_path: 
     }
     assert records["mamba, time", "cartridge", "torch, L 13"]["value"] > 0
     assert records["mamba2, time", "cartridge", "matmul, L 64"]["unit"] == "ms"
-    assert records["s4d, peak memory", "vandermonde", "kernel and convolution, L 64"]["unit"] == "MB"
+    assert records["s4d, peak memory", "vandermonde", "kernel and convolution, N 4, L 64"]["unit"] == "MB"
     assert records["step", "cartridge", "mamba, after 17"]["value"] > 0
     assert records["step", "cartridge", "s4, the longest context over the shortest"]["unit"] == "x"
     assert f"{output}" in capsys.readouterr().out
