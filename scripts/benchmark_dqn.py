@@ -6,7 +6,8 @@
 Every implementation first passes its start (random play, compilation) and then trains in turn, `--rounds` times for
 `--steps-per-round` steps each, in one process: slow minutes of the machine meet all of them. 8 samples are drawn per
 step, with the NatureCNN, uniform replay and one-step targets, so all do the same arithmetic per step; what differs is
-the number of games side by side, the size of the batches, and the code. Expect 2.5 to 4 times the peer's speed.
+the number of games side by side, the size of the batches, and the code. Expect 2.5 to 4 times the peer's speed. One row
+is not the same arithmetic: a frozen encoder (untrained here, which costs the same), whose features are replayed.
 """
 
 import time
@@ -68,6 +69,7 @@ def main(config: BenchmarkDQN) -> None:
         ("cartridge", ours): our_runner(config, device),
         ("cartridge", f"{ours}, raw storage"): our_runner(config, device, storage="raw"),
         ("cartridge", f"{ours}, eager float32"): our_runner(config, device, plain=True),
+        ("cartridge", f"{ours}, frozen encoder, features replayed"): our_runner(config, device, frozen=True),
         ("stable-baselines3", "batch 32 every 4 steps, 1 game"): peer_runner(config, device, batch_size=32),
         ("stable-baselines3", f"{own}, 1 game"): peer_runner(config, device, batch_size=config.batch_size),
     }
@@ -95,13 +97,15 @@ def our_runner(
     device: torch.device,
     *,
     plain: bool = False,
+    frozen: bool = False,
     storage: Literal["auto", "raw"] = "auto",
 ) -> Runner:
-    """Returns a runner of our training; `plain` without compilation and bfloat16."""
+    """Returns a runner of our training; `plain` without compilation and bfloat16, `frozen` of the head alone."""
     run_config: DQNRunConfig = replace(
         PRESETS["nature-2015"],
         seed=config.seed,
         num_envs=config.num_envs,
+        encoder_mode="frozen" if frozen else "finetune",
         precision="float32" if plain else "auto",
         compile="off" if plain else "auto",
         atari=AtariConfig(game=config.game),

@@ -17,11 +17,11 @@ def test_the_table_has_our_speed_and_the_peers_and_their_ratio(tmp_path, capsys,
         )
     )
     records = json.loads(output.read_text())
-    assert [record["implementation"] for record in records] == ["cartridge"] * 3 + ["stable-baselines3"] * 2 + [
+    assert [record["implementation"] for record in records] == ["cartridge"] * 4 + ["stable-baselines3"] * 2 + [
         "cartridge"
-    ] * 3
+    ] * 4
     assert all(record["value"] > 0 for record in records)
-    assert records[5]["value"] == pytest.approx(records[0]["value"] / records[3]["value"])
+    assert records[6]["value"] == pytest.approx(records[0]["value"] / records[4]["value"])
     assert "| training | stable-baselines3 | batch 32 every 4 steps, 1 game |" in capsys.readouterr().out
 
 
