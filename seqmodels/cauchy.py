@@ -61,8 +61,13 @@ def _complex(z: Float64[Tensor, "*lead k2"]) -> Complex128[Tensor, "*lead k"]:
 def _inverses(
     denominator: Float64[Tensor, "g n 2"], x: Complex128[Tensor, " k"], y: Complex128[Tensor, " k"]
 ) -> Complex128[Tensor, "g n k"]:
-    terms = _real(torch.stack([x * y, y * y]))  # (2, 2K)
-    return _complex(torch.matmul(denominator, terms).add_(_real(x * x))).reciprocal_()
+    """Returns 1 / q at every point."""
+    terms, square = torch.stack([x * y, y * y]), x * x
+    # Real and imaginary parts apart, then conj(q) / |q|^2: half the time of PyTorch's complex reciprocal.
+    real = torch.matmul(denominator, terms.real.contiguous()).add_(square.real)
+    imaginary = torch.matmul(denominator, terms.imag.contiguous()).add_(square.imag)
+    scale = torch.addcmul(real * real, imaginary, imaginary).reciprocal_()
+    return torch.complex(real.mul_(scale), imaginary.mul_(scale.neg_()))
 
 
 class _PairSums(torch.autograd.Function):
