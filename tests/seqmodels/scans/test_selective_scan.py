@@ -200,3 +200,20 @@ def test_an_initial_state_of_another_shape_is_refused():
     inputs = scan_inputs(2, 7, 5, 3, torch.float32)
     with pytest.raises(ValueError, match=r"initial state must have shape \(2, 5, 3\), got \(1, 5, 3\)"):
         selective_scan(*(inputs[name] for name in NAMES[:5]), initial_state=torch.zeros(1, 5, 3))
+
+
+@needs_compiler
+def test_the_kernels_exponential_is_good_to_two_units_in_the_last_place():
+    # Without inputs, one position takes a state of 1 to exp(dt A).
+    exponent = torch.cat([torch.linspace(-85.9, 88.7, 99_991), torch.linspace(-1e-3, 1e-3, 99_989)])
+    beyond = torch.tensor([-86.1, -1e4, -torch.inf, 88.8, torch.inf, torch.nan])
+    A = torch.cat([exponent, beyond]).unsqueeze(1)
+    channels = len(A)
+    nothing = torch.zeros(1, 1, channels)
+    one = torch.ones(1, 1, 1)
+    decay = cpp_scan(nothing, nothing + 1, A, one, one, initial_state=torch.ones(1, channels, 1)).last_state.flatten()
+    exact = exponent.double().exp()
+    # One unit of a number between 1 and 2 is 2^-23.
+    assert ((decay[:-6] - exact) / exact).abs().max() < 2 * 2**-23
+    assert decay[-6:-1].tolist() == [0.0, 0.0, 0.0, torch.inf, torch.inf]
+    assert decay[-1].isnan()
