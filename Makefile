@@ -3,6 +3,8 @@ PYTHON ?= python3
 ARGS ?=
 
 python := .venv/bin/python
+# Two processes, since each computes with one thread; a file stays in one of them, with what its tests share.
+pytest := $(python) -m pytest --numprocesses 2 --dist loadfile
 installed := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ train: $(installed) ## Train a DQN on Pong; other flags: make train ARGS="--help
 	$(python) -m scripts.train_dqn $(ARGS)
 
 test: $(installed) ## Run the tests, except those marked slow or gpu; one file: make test ARGS=tests/envs/test_atari.py
-	$(python) -m pytest $(ARGS)
+	$(pytest) $(ARGS)
 
 test-slow: $(installed) ## Run the tests that take minutes each
 	$(python) -m pytest -m "slow and not gpu" $(ARGS)
@@ -24,7 +26,7 @@ check: $(installed) ## What has to pass before a commit: format, lint, types, te
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
 	$(python) -m mypy
-	$(python) -m pytest $(ARGS)
+	$(pytest) $(ARGS)
 
 gpu-check: $(installed) ## Run every GPU path and its benchmarks; the figures belong into docs/results/gpu.md
 	$(python) -m pytest -m gpu $(ARGS)
