@@ -1,1 +1,1 @@
-"""Pixel encoders: architectures, saving and loading. Self-supervised pretraining will stand here too."""
+"""Pixel encoders: architectures, saving and loading, self-supervised pretraining on played frames, probing."""

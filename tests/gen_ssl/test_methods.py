@@ -131,6 +131,21 @@ def test_beta_vae_presses_harder_on_the_divergence_than_the_vae():
     assert build("beta-vae").config.beta == 4.0
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_runs_on_a_gpu(name):
+    method = build(name).cuda()
+    batch = batch_for(method).to(torch.device("cuda"))
+    generator = torch.Generator("cuda").manual_seed(0)
+    output = method(batch, generator)
+    output.loss.backward()
+    assert output.loss.isfinite()
+    if isinstance(method, FollowsStep):
+        method.after_step()
+    if isinstance(method, ShowsPictures):
+        assert all(images.is_cuda for images in method.pictures(batch, generator).values())
+
+
 def test_an_unknown_method_is_refused():
     message = re.escape(f"there is no method 'byol': choose one of {', '.join(METHODS)}")
     with pytest.raises(ValueError, match=message):

@@ -65,7 +65,7 @@ def test_unknown_views_are_refused():
 
 
 def test_the_photographic_recipe_warns_once_that_the_ball_is_lost():
-    with pytest.warns(UserWarning, match="lose small objects: Pong's ball is visible in both views of about") as caught:
+    with pytest.warns(UserWarning, match="lose small objects: Pong's ball is visible in both views of less") as caught:
         views = photographic_views()
     assert len(caught) == 1
     views(random_frames(), generator())  # a second warning would be an error
