@@ -7,7 +7,7 @@ Both train the same network (SimCLR's head on a NatureCNN) by the same loss and 
 play, and shift and dim both views alike. The usual pipeline has them decoded in memory; its workers make two views of
 each sample, one sample at a time, as float32, and a batch travels to the training process. Ours reads its compressed
 store and makes the views of a whole batch at once, on the device. They train in turn, `--rounds` times, in one process:
-slow minutes of the machine meet both. Expect a ratio of 3 where the processor computes in bfloat16.
+slow minutes of the machine meet both. Expect a ratio above 2 where the processor computes in bfloat16.
 """
 
 import tempfile

@@ -31,4 +31,4 @@ def scale_pixels(
         # The same numbers as the first convolution would round to, without a copy of all pixels in float32: whole
         # numbers up to 255 are exact in bfloat16 and float16.
         dtype = torch.get_autocast_dtype(device)
-    return frames.to(dtype) / 255
+    return frames.to(dtype).div_(255)

@@ -271,7 +271,7 @@ def test_two_processes_have_the_loss_and_the_weights_of_one(folder, method, tmp_
     assert losses == pytest.approx(expected_losses, abs=1e-5)
     assert difference == 0
     assert len(set(losses)) == 7  # something is learned
-    np.testing.assert_allclose(np.load(tmp_path / "two.npy"), np.load(tmp_path / "one.npy"), atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "two.npy"), np.load(tmp_path / "one.npy"), atol=1e-3)
 
 
 @pytest.mark.gpu
