@@ -20,7 +20,7 @@ def photographic_views() -> Compose:
     Warns: a random crop loses a ball of two pixels from most pairs of views, see docs/pretraining_methods.md.
     """
     warnings.warn(
-        "the photographic views lose small objects: Pong's ball is visible in both views of less than half of the pairs",
+        "the photographic views lose small objects: Pong's ball is visible in both views of less than half the pairs",
         stacklevel=2,
     )
     return Compose(RandomResizedCrop(), RandomContrast(), RandomBlur())
