@@ -3,6 +3,7 @@
 Glossary: D channels, R sums per channel, n pole pairs, K points.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -71,7 +72,7 @@ def _inverses(
 
 
 class _PairSums(torch.autograd.Function):
-    """sum over n of (w_x x + w_y y) / (x^2 + c_1 x y + c_2 y^2), some channels at a time."""
+    """sum over n of (w_x x + w_y y) / (x^2 + c_1 x y + c_2 y^2), some channels and points at a time."""
 
     @staticmethod
     def forward(
@@ -82,31 +83,31 @@ class _PairSums(torch.autograd.Function):
         y: Complex128[Tensor, " k"],
     ) -> Complex128[Tensor, "d r k"]:
         ctx.save_for_backward(numerator, denominator, x, y)
-        group = _group_size(denominator, x)
-        sums = []
-        for some, quadratic in zip(numerator.split(group), denominator.split(group), strict=True):
-            by_x, by_y = _complex(torch.bmm(some, _real(_inverses(quadratic, x, y)))).chunk(2, dim=1)
-            sums.append(by_x * x + by_y * y)
-        return torch.cat(sums)
+        channels, num_rows = numerator.shape[:2]
+        sums = x.new_empty(channels, num_rows // 2, x.shape[0])
+        for some, here in _blocks(denominator, x):
+            products = torch.bmm(numerator[some], _real(_inverses(denominator[some], x[here], y[here])))
+            by_x, by_y = _complex(products).chunk(2, dim=1)
+            sums[some, :, here] = by_x * x[here] + by_y * y[here]
+        return sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Complex128[Tensor, "d r k"]) -> tuple[Tensor | None, ...]:
         numerator, denominator, x, y = ctx.saved_tensors
-        group = _group_size(denominator, x)
-        to_numerator, to_denominator = [], []
-        pieces = zip(numerator.split(group), denominator.split(group), gradient.split(group), strict=True)
-        for some, quadratic, flow in pieces:
-            inverse = _inverses(quadratic, x, y)
-            flow = torch.cat([flow * x.conj(), flow * y.conj()], dim=1)  # (G, 2R, K)
-            to_numerator.append(torch.bmm(_real(flow), _real(inverse).mT))
-            reached = _complex(torch.bmm(some.mT, _real(flow.conj().resolve_conj())))  # (G, n, K)
-            to_denominator.append(_through_inverses(reached, inverse, x, y))
-        return torch.cat(to_numerator), torch.cat(to_denominator), None, None
+        to_numerator, to_denominator = torch.zeros_like(numerator), torch.zeros_like(denominator)
+        for some, here in _blocks(denominator, x):
+            inverse = _inverses(denominator[some], x[here], y[here])
+            flow = gradient[some, :, here]
+            flow = torch.cat([flow * x[here].conj(), flow * y[here].conj()], dim=1)  # (G, 2R, K)
+            to_numerator[some] += torch.bmm(_real(flow), _real(inverse).mT)
+            reached = _complex(torch.bmm(numerator[some].mT, _real(flow.conj().resolve_conj())))  # (G, n, K)
+            to_denominator[some] += _through_inverses(reached, inverse, x[here], y[here])
+        return to_numerator, to_denominator, None, None
 
 
 class _PointSums(torch.autograd.Function):
-    """Re of sum over k of f w x / q and of f w y / q, with q = x^2 + c_1 x y + c_2 y^2, some channels at a time."""
+    """Re of sum over k of f w x / q and of f w y / q, with q = x^2 + c_1 x y + c_2 y^2, as above."""
 
     @staticmethod
     def forward(
@@ -118,28 +119,28 @@ class _PointSums(torch.autograd.Function):
         weights: Complex128[Tensor, " k"],
     ) -> Float64[Tensor, "d r n2"]:
         ctx.save_for_backward(flows, denominator, x, y, weights)
-        group = _group_size(denominator, x)
-        sums = []
-        for some, quadratic in zip(flows.split(group), denominator.split(group), strict=True):
-            both = _conjugate_products(_inverses(quadratic, x.conj(), y.conj()), x, y, weights)
-            sums.append(torch.bmm(_real(some), _real(both).mT))
-        return torch.cat(sums)
+        channels, num_poles = denominator.shape[:2]
+        sums = denominator.new_zeros(channels, flows.shape[1], 2 * num_poles)
+        for some, here in _blocks(denominator, x):
+            inverse = _inverses(denominator[some], x[here].conj(), y[here].conj())
+            both = _conjugate_products(inverse, x[here], y[here], weights[here])
+            sums[some] += torch.bmm(_real(flows[some, :, here]), _real(both).mT)
+        return sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float64[Tensor, "d r n2"]) -> tuple[Tensor | None, ...]:
         flows, denominator, x, y, weights = ctx.saved_tensors
-        group = _group_size(denominator, x)
-        to_flows, to_denominator = [], []
-        pieces = zip(flows.split(group), denominator.split(group), gradient.split(group), strict=True)
-        for some, quadratic, slope in pieces:
-            inverse = _inverses(quadratic, x, y)
-            both = _conjugate_products(inverse.conj(), x, y, weights)
-            to_flows.append(_complex(torch.bmm(slope, _real(both))))
-            by_x, by_y = _complex(torch.bmm(slope.mT, _real(some))).chunk(2, dim=1)  # (G, n, K) each
-            reached = by_x * (weights * x) + by_y * (weights * y)
-            to_denominator.append(_through_inverses(reached, inverse, x, y))
-        return torch.cat(to_flows), torch.cat(to_denominator), None, None, None
+        to_flows, to_denominator = torch.empty_like(flows), torch.zeros_like(denominator)
+        for some, here in _blocks(denominator, x):
+            inverse = _inverses(denominator[some], x[here], y[here])
+            both = _conjugate_products(inverse.conj(), x[here], y[here], weights[here])
+            to_flows[some, :, here] = _complex(torch.bmm(gradient[some], _real(both)))
+            products = torch.bmm(gradient[some].mT, _real(flows[some, :, here]))
+            by_x, by_y = _complex(products).chunk(2, dim=1)  # (G, n, K) each
+            reached = by_x * (weights[here] * x[here]) + by_y * (weights[here] * y[here])
+            to_denominator[some] += _through_inverses(reached, inverse, x[here], y[here])
+        return to_flows, to_denominator, None, None, None
 
 
 def _conjugate_products(
@@ -156,8 +157,14 @@ def _conjugate_products(
     return both
 
 
-def _group_size(denominator: Float64[Tensor, "d n 2"], x: Complex128[Tensor, " k"]) -> int:
-    return max(1, numbers_at_once(x.device) // (denominator.shape[1] * x.shape[0]))
+def _blocks(denominator: Float64[Tensor, "d n 2"], x: Complex128[Tensor, " k"]) -> Iterator[tuple[slice, slice]]:
+    """Yields channels and points whose inverses are held at once; together they are all of both."""
+    channels, num_poles = denominator.shape[:2]
+    width = min(x.shape[0], max(1, numbers_at_once(x.device) // num_poles))
+    group = max(1, numbers_at_once(x.device) // (num_poles * width))
+    for start in range(0, channels, group):
+        for begin in range(0, x.shape[0], width):
+            yield slice(start, start + group), slice(begin, begin + width)
 
 
 def _through_inverses(

@@ -25,7 +25,7 @@ def points():
     return Points(2.0 * (1.0 - w), 1.0 + w)
 
 
-@pytest.fixture(params=[1, 2**17], ids=["one channel at a time", "all channels at once"])
+@pytest.fixture(params=[3 * N, 2**17], ids=["three points at a time", "all at once"])
 def block(request, monkeypatch):
     monkeypatch.setattr(cauchy, "numbers_at_once", lambda device: request.param)
 
