@@ -261,7 +261,7 @@ def losses_and_weights(fabric, folder, method, weights_file):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("method", ["simclr", "moco"])
+@pytest.mark.parametrize("method", ["simclr", pytest.param("moco", marks=pytest.mark.slow)])
 def test_two_processes_have_the_loss_and_the_weights_of_one(folder, method, tmp_path):
     two, one = (
         Fabric(accelerator="cpu", devices=count, strategy="ddp_spawn" if count > 1 else "auto") for count in (2, 1)

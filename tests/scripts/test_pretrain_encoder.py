@@ -92,7 +92,26 @@ def test_a_run_leaves_an_encoder_curves_and_pictures(config, tmp_path, capsys, f
     assert "pictures/view_pairs" in events.Tags()["images"]
     assert {image.step for image in events.Images("pictures/view_pairs")} == {4, 7}
     tags = set(read_scalars(path))
+    assert tags >= {"collapse/knn", "final/f1_mean", "final/random_f1_mean"}
     assert tags >= {"pretraining/loss", "collapse/rank_me", "collapse/feature_deviation", "time/samples_per_second"}
+
+
+def test_frames_of_several_games_are_pretrained_on_and_not_probed(config, tmp_path):
+    steps = {
+        "num_actions": 3,
+        "frames": np.random.default_rng(0).integers(0, 256, (40, *FRAME_SHAPE), dtype=np.uint8),
+        "actions": np.zeros(40, np.int64),
+        "rewards": np.zeros(40, np.float32),
+        "terminated": np.arange(40) % 10 == 9,
+        "truncated": np.zeros(40, np.bool_),
+    }
+    with FrameStoreWriter(tmp_path / "frames", frame_shape=FRAME_SHAPE) as writer:
+        for game in ("Pong", "Breakout"):
+            writer.append(game=game, **steps)
+    run(replace(config, frames=FramesConfig(frames=tmp_path / "frames")), tmp_path / "run")
+    tags = set(read_scalars(tmp_path / "run"))
+    assert "pretraining/loss" in tags
+    assert not any("f1" in tag or "knn" in tag for tag in tags)
 
 
 def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(config, tmp_path, monkeypatch, capsys):
