@@ -97,7 +97,7 @@ def test_ctrl_c_stops_and_saves_the_model(tmp_path):
         while "evaluation at step 33" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
+        output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     assert output == f"{tmp_path / 'run'}\n"
     stable_baselines3.DQN.load(tmp_path / "run" / "model.zip", device="cpu")
