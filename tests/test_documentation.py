@@ -171,7 +171,9 @@ def unexplained_methods(item: type) -> list[str]:
 
 
 def test_every_tensorboard_tag_is_explained():
-    tag = re.compile(r"(cost|episode|evaluation|exploration|learning|length|replay|size|time|tokens|validation)/[a-z0-9_]+")
+    tag = re.compile(
+        r"(cost|episode|evaluation|exploration|learning|length|replay|size|time|tokens|validation)/[a-z0-9_]+"
+    )
     explained = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md"))
     tags = {
         node.value
