@@ -1,9 +1,13 @@
 """Lets Ctrl-C stop a run at its next safe point instead of anywhere."""
 
+import os
 import signal
-import sys
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
+
+_STDERR = 2
+_MESSAGE = b"\nstopping at the next safe point and saving; Ctrl-C once more stops at once, without saving\n"
 
 
 class Interruption:
@@ -33,8 +37,6 @@ class Interruption:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        print(
-            "\nstopping at the next safe point and saving; Ctrl-C once more stops at once, without saving",
-            file=sys.stderr,
-            flush=True,
-        )
+        # Not by print: the signal may have come in the middle of one, and Python's streams cannot be entered twice.
+        with suppress(OSError):
+            os.write(_STDERR, _MESSAGE)
