@@ -38,7 +38,7 @@ class FramesConfig:
 class PretrainRunConfig:
     """One run of pretraining."""
 
-    method: str = "atc"  # docs/pretraining_methods.md describes each
+    method: str = "st-dim"  # docs/pretraining_methods.md describes each
     encoder: str = "NatureCNN"  # an architecture by name, or the folder of a saved encoder to go on with
     seed: int = 0
     stack: int = 4  # frames a stack is made of
