@@ -1,10 +1,10 @@
 """Causal convolution of long sequences with kernels as long, one kernel per channel, by the Fourier transform."""
 
+from functools import cache
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -23,10 +23,11 @@ def fft_convolution(u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> 
     return y
 
 
+@cache
 def good_length(length: int) -> int:
     """Returns the next number of factors 2, 3 and 5, whose transforms are fast."""
-    good: int = next_fast_len(length, real=True)
-    return good
+    odd_parts = (3**i * 5**j for i in range(length.bit_length()) for j in range(length.bit_length()))
+    return min(part << max(0, (-(-length // part) - 1).bit_length()) for part in odd_parts)
 
 
 class _Convolution(torch.autograd.Function):
