@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -91,5 +92,7 @@ class QNetwork(nn.Module):
         `observation` is frames, uint8 (b, c, h, w), or their features, float (b, feature_dim), which skip the encoder.
         """
         features = observation if observation.is_floating_point() else self.encoder(observation)
-        quantiles: Tensor = self.head(features)
+        # Without autocast: bfloat16 rounds values near 1 to steps of 0.004, and Pong's actions often differ by less.
+        with torch.autocast(features.device.type, enabled=False):
+            quantiles: Tensor = self.head(features.to(next(self.head.parameters()).dtype))
         return quantiles

@@ -20,8 +20,14 @@ ENCODERS: dict[str, type[NatureCNN] | type[DQN2013CNN] | type[ImpalaCNN] | type[
 }
 """Every architecture by the name that commands and `config.json` use."""
 
-ENCODER_NAMES = (*ENCODERS, *(f"ViT-{size}" for size in VIT_SIZES))
-"""What `make_encoder` builds: every architecture with its defaults, and the transformer in its published sizes."""
+_VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"{name}-LayerNorm": {"layer_norm": True} for name in ("NatureCNN", "DQN2013CNN")},
+    **{f"ViT-{name}": size._asdict() for name, size in VIT_SIZES.items()},
+}
+
+ENCODER_NAMES = (*ENCODERS, *_VARIANTS)
+"""What `make_encoder` builds: every architecture with its defaults, two with normalised layers (PQN's network is
+`NatureCNN-LayerNorm`), and the transformer in its published sizes."""
 
 
 def make_encoder(name: str, *, frame_shape: tuple[int, int, int]) -> Encoder:
@@ -32,10 +38,8 @@ def make_encoder(name: str, *, frame_shape: tuple[int, int, int]) -> Encoder:
     """
     if name not in ENCODER_NAMES:
         raise ValueError(f"an encoder is one of {', '.join(ENCODER_NAMES)}, got {name!r}")
-    architecture, _, size = name.partition("-")
-    if size:
-        return ViT(frame_shape=frame_shape, **VIT_SIZES[size]._asdict())
-    return ENCODERS[architecture](frame_shape=frame_shape)
+    architecture, _, _ = name.partition("-")
+    return ENCODERS[architecture](frame_shape=frame_shape, **_VARIANTS.get(name, {}))
 
 
 def load_encoder(path: str | Path, *, map_location: str = "cpu", **download_options: Any) -> Encoder:

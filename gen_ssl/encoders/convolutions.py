@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from torch import nn
+
 
 def map_size(frame_shape: tuple[int, int, int], layers: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Returns height and width of the map that unpadded convolutions make of a frame.
@@ -36,6 +38,15 @@ def halved_size(frame_shape: tuple[int, int, int], times: int) -> tuple[int, int
     for _ in range(times):
         height, width = (height + 1) // 2, (width + 1) // 2
     return height, width
+
+
+def map_norm(channels: int, wanted: bool) -> list[nn.Module]:
+    """Returns the normalisation of a map before its ReLU, or nothing: mean 0 and deviation 1 over all of a frame's map.
+
+    A scale and a shift are learned for each channel. In temporal-difference learning it keeps the network from
+    diverging, and no feature can be switched off for every frame by a few large steps (Gallici et al. 2024, PQN).
+    """
+    return [nn.GroupNorm(1, channels)] if wanted else []
 
 
 def _smallest_side(layers: Sequence[tuple[int, int]]) -> int:

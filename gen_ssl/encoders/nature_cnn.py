@@ -7,7 +7,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from .convolutions import map_size
+from .convolutions import map_norm, map_size
 from .pixels import scale_pixels
 from .saving import read_encoder, save_encoder
 
@@ -25,7 +25,10 @@ class NatureCNN(nn.Module, PyTorchModelHubMixin):
         feature_dim: length of the vectors that it returns.
     """
 
-    def __init__(self, frame_shape: tuple[int, int, int] = (4, 84, 84), feature_dim: int = 512) -> None:
+    def __init__(
+        self, frame_shape: tuple[int, int, int] = (4, 84, 84), feature_dim: int = 512, layer_norm: bool = False
+    ) -> None:
+        """Builds the layers; with `layer_norm` the numbers before each ReLU are normalised (see `map_norm`)."""
         super().__init__()
         self.frame_shape = frame_shape
         self.feature_dim = feature_dim
@@ -33,13 +36,17 @@ class NatureCNN(nn.Module, PyTorchModelHubMixin):
         # Each ReLU is a module of its own: attribution methods hook them one by one.
         self.convolutions = nn.Sequential(
             nn.Conv2d(frame_shape[0], 32, kernel_size=8, stride=4),
+            *map_norm(32, layer_norm),
             nn.ReLU(),
             nn.Conv2d(32, 64, kernel_size=4, stride=2),
+            *map_norm(64, layer_norm),
             nn.ReLU(),
             nn.Conv2d(64, 64, kernel_size=3, stride=1),
+            *map_norm(64, layer_norm),
             nn.ReLU(),
         )
         self.linear = nn.Linear(64 * height * width, feature_dim)
+        self.linear_norm = nn.LayerNorm(feature_dim) if layer_norm else nn.Identity()
         self.linear_relu = nn.ReLU()
 
     def forward(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
@@ -52,7 +59,7 @@ class NatureCNN(nn.Module, PyTorchModelHubMixin):
 
     def from_pixels(self, pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
         """Returns the vectors of pixels that are numbers from 0 to 1 already, with gradients for them."""
-        features: Tensor = self.linear_relu(self.linear(self.convolutions(pixels).flatten(1)))
+        features: Tensor = self.linear_relu(self.linear_norm(self.linear(self.convolutions(pixels).flatten(1))))
         return features
 
     def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:

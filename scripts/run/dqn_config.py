@@ -95,18 +95,18 @@ PRESETS: dict[str, DQNRunConfig] = {
     # What `make train` runs: chosen for Pong's score against wall time on two CPU cores (docs/results/pong.md).
     "fast": DQNRunConfig(
         num_envs=32,
-        encoder="DQN2013CNN",
+        encoder="DQN2013CNN-LayerNorm",
         dueling=True,
         num_quantiles=32,
         dqn=DQNConfig(
             loss="quantile",
             optimizer="adam",
-            learning_rate=2.5e-4,
-            optimizer_epsilon=0.01 / 32,  # Dabney et al. 2018, section 5
+            learning_rate=5e-4,
+            optimizer_epsilon=1.5e-4,  # Hessel et al. 2018, table 1
             max_gradient_norm=10.0,
             target_update_every_updates=500,  # 2,000 steps
         ),
-        replay=ReplayConfig(capacity=200_000, n_step=3, prioritised=True),
+        replay=ReplayConfig(capacity=200_000, n_step=5, discount=0.98, prioritised=True),
         training=TrainingConfig(
             total_steps=1_000_000,
             learning_starts=10_000,

@@ -59,3 +59,13 @@ def test_an_encoder_without_parameters_of_its_own_module_is_refused():
         QNetwork(NotAModule(), observation_shape=FRAMES, num_actions=7)
     assert isinstance(QNetwork(ENCODERS["NatureCNN"](frame_shape=FRAMES), observation_shape=FRAMES, num_actions=1),
                       nn.Module)  # fmt: skip
+
+
+def test_values_keep_float32_when_convolutions_are_in_bfloat16():
+    network = QNetwork(ENCODERS["DQN2013CNN"](frame_shape=FRAMES), observation_shape=FRAMES, num_actions=7)
+    network.requires_grad_(False)
+    network.head.action_values.bias.copy_(torch.linspace(1.0, 1.001, 7))  # equal after rounding to bfloat16
+    network.head.action_values.weight.zero_()
+    with torch.autocast("cpu", torch.bfloat16):
+        values = network(torch.zeros(2, *FRAMES, dtype=torch.uint8))
+    torch.testing.assert_close(values, network.head.action_values.bias.expand(2, 7))

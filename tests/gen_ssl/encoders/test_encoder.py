@@ -97,7 +97,7 @@ def test_an_encoder_in_bfloat16_needs_no_autocast(encoder, frames):
     expected = encoder(frames)
     features = encoder.to(torch.bfloat16)(frames)
     assert features.dtype == torch.bfloat16
-    torch.testing.assert_close(features.float(), expected, atol=0.01, rtol=0.05)
+    torch.testing.assert_close(features.float(), expected, atol=0.05, rtol=0.05)
 
 
 @pytest.mark.usefixtures("unchecked_signatures")
