@@ -11,7 +11,7 @@ from agents import DQN, DuelingHead, EncodedEnvironment, LinearHead, QNetwork, T
 from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, RawStorage, Replay
 from agents.training import agent_stack
 from envs import SeededEpisodes, make_atari_vector, make_catch_vector
-from gen_ssl.encoders import ENCODERS, Encoder, load_encoder
+from gen_ssl.encoders import ENCODER_NAMES, Encoder, load_encoder, make_encoder
 
 from .devices import available_cores, can_compile, computes_in_bfloat16
 from .dqn_config import DQNRunConfig, ReplayConfig
@@ -99,11 +99,12 @@ def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
 
 def build_encoder(name: str, observation_shape: tuple[int, int, int]) -> Encoder:
     """Returns a new encoder of the named architecture, or the saved one of that folder or Hub repository."""
-    if name in ENCODERS:
-        return ENCODERS[name](frame_shape=observation_shape)
+    if name in ENCODER_NAMES:
+        return make_encoder(name, frame_shape=observation_shape)
     if Path(name).exists() or "/" in name:
         return load_encoder(name)
-    raise ValueError(f"encoder must be one of {', '.join(ENCODERS)} or the folder of a saved encoder, got {name!r}")
+    names = ", ".join(ENCODER_NAMES)
+    raise ValueError(f"encoder must be one of {names} or the folder of a saved encoder, got {name!r}")
 
 
 def _build_replay(config: DQNRunConfig, environment: VectorEnvironment, device: torch.device, *, stack: int) -> Replay:

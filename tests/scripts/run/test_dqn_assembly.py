@@ -111,5 +111,5 @@ def test_bad_settings_are_refused(build, message):
 
 
 def test_learning_cannot_start_before_the_replay_holds_a_transition():
-    with pytest.raises(ValueError, match="learning_starts must be at least 128, n_step .* each of 32 games.* got 127"):
-        replace(PRESETS["fast"], training=replace(PRESETS["fast"].training, learning_starts=127))
+    with pytest.raises(ValueError, match="learning_starts must be at least 192, n_step .* each of 32 games.* got 191"):
+        replace(PRESETS["fast"], training=replace(PRESETS["fast"].training, learning_starts=191))
