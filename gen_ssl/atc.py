@@ -20,6 +20,7 @@ from .gather import Gather, keep_rows
 from .images import side_by_side
 from .method import MethodOutput, check_batch
 from .momentum_encoder import check_momentum, follow, frozen_copy
+from .running_standardisation import RunningStandardisation
 from .views import Views
 
 
@@ -49,6 +50,7 @@ class ATC(nn.Module):
         self.time_offsets = (0, config.steps_ahead)
         self.encoder = encoder
         self.config = config
+        self.standardisation = RunningStandardisation(encoder.feature_dim, gather=gather)
         self.compressor = nn.Linear(encoder.feature_dim, config.latent_dim)
         self.anchor_mlp = nn.Sequential(
             nn.Linear(config.latent_dim, config.hidden_dim),
@@ -63,7 +65,7 @@ class ATC(nn.Module):
     def forward(self, batch: FrameBatch, generator: torch.Generator) -> MethodOutput:
         """Returns the loss over the batches of all ranks, the same on each."""
         check_batch(batch, self.time_offsets)
-        codes = self.compressor(self.encoder(self._views(batch.stacks[0], generator)))
+        codes = self.compressor(self.standardisation(self.encoder(self._views(batch.stacks[0], generator))))
         predictions = self.bilinear(codes + self.anchor_mlp(codes))
         with torch.no_grad():
             targets = self.target_network(self._views(batch.stacks[1], generator))
@@ -84,7 +86,7 @@ class ATC(nn.Module):
 
     def _online_network(self) -> nn.Sequential:
         assert isinstance(self.encoder, nn.Module)
-        return nn.Sequential(self.encoder, self.compressor)
+        return nn.Sequential(self.encoder, self.standardisation, self.compressor)
 
 
 def atc_logits(predictions: Float[Tensor, "n d"], targets: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:

@@ -76,7 +76,7 @@ class MoCo(nn.Module):
         self.time_offsets = (0,)
         self.encoder = encoder
         self.config = config
-        self.head = ProjectionHead(encoder.feature_dim, config.hidden_dim, config.projection_dim)
+        self.head = ProjectionHead(encoder.feature_dim, config.hidden_dim, config.projection_dim, gather=gather)
         self.key_network = frozen_copy(self._query_network())
         self.queue = KeyQueue(config.queue_size, config.projection_dim)
         self._new_keys: list[Tensor] = []

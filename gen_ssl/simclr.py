@@ -45,7 +45,7 @@ class SimCLR(nn.Module):
         self.time_offsets = (0,)
         self.encoder = encoder
         self.config = config
-        self.head = ProjectionHead(encoder.feature_dim, config.hidden_dim, config.projection_dim)
+        self.head = ProjectionHead(encoder.feature_dim, config.hidden_dim, config.projection_dim, gather=gather)
         self._views = views
         self._gather = gather
 

@@ -11,6 +11,7 @@ checkpoint.pt. Ctrl-C saves and says how to go on. docs/pretraining.md explains 
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,8 @@ class PretrainEncoder:
     threads: int = 0  # CPU threads of each process; 0: all cores
 
 
-def main(command: PretrainEncoder) -> None:
-    """Pretrains until the last step or minute, or until Ctrl-C; then probes the encoder."""
+def main(command: PretrainEncoder, *, probe: Callable[[PretrainRun], Metrics] | None = None) -> bool:
+    """Pretrains until the last step or minute, then probes the encoder; returns False when Ctrl-C stopped it."""
     set_num_threads(command.threads)
     keep_freed_memory()
     device = choose_device(command.device)
@@ -55,18 +56,20 @@ def main(command: PretrainEncoder) -> None:
     if fabric.is_global_zero:
         what = f"{command.run.method} with {command.run.encoder} on {folder}"
         print(f"{what}: {device_description(device)}, in {directory.path}", file=sys.stderr)
-    scores = pretrain_to_the_end(run, probe)
-    if not fabric.is_global_zero:
-        return
+    scores = pretrain_to_the_end(run, probe or probe_beside_random)
     if scores is None:
-        print(f"saved; go on with: python -m scripts.pretrain_encoder --resume {directory.path}", file=sys.stderr)
-        return
+        if fabric.is_global_zero:
+            print(f"saved; go on with: python -m scripts.pretrain_encoder --resume {directory.path}", file=sys.stderr)
+        return False
+    if not fabric.is_global_zero:
+        return True
     for name, value in scores.items():
         print(f"{name}: {value:.3f}", file=sys.stderr)
     print(run.encoder_folder)
+    return True
 
 
-def probe(run: PretrainRun) -> Metrics:
+def probe_beside_random(run: PretrainRun) -> Metrics:
     """Returns what can be read off the saved encoder, and off the same one at random initialisation, by name.
 
     Nothing where there is nothing to probe: frames of several games, for one.

@@ -12,25 +12,29 @@ cores, without the training. docs/probing.md explains every score.
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from gen_ssl.encoders import Encoder, load_encoder
 from gen_ssl.frames import FrameStore
-from gen_ssl.probing import EncoderProbe, ProbeConfig, SupervisedConfig, train_supervised
+from gen_ssl.probing import EncoderProbe, ProbeConfig
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
 from scripts.run.devices import keep_freed_memory, set_num_threads
-from scripts.run.probe_assembly import ProbeRecord, probe_labels, scores_table, untrained_encoder, write_scores
-from scripts.run.progress import Progress
-from scripts.run.seeding import integer_seed
-
-RANDOM = "random initialisation"
-SUPERVISED = "trained end to end"
+from scripts.run.probe_assembly import (
+    RANDOM,
+    SUPERVISED,
+    probe_labels,
+    probe_record,
+    scores_table,
+    train_on_labels,
+    untrained_encoder,
+    write_scores,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,48 +67,32 @@ def main(config: ProbeEncoder) -> None:
     print(f"{store.games[0]}: {sizes} frames; {', '.join(label.name for label in probe.labels)}", file=sys.stderr)
     records = []
     for seed in config.seeds:
-        records += [_record(probe, name, encoder, seed) for name, encoder in encoders.items()]
-        for architecture in _architectures(config.encoders):
-            of_several = f" ({architecture})" if len(_architectures(config.encoders)) > 1 else ""
-            path = _architectures(config.encoders)[architecture]
-            records.append(_record(probe, RANDOM + of_several, untrained_encoder(path, seed=seed), seed))
-            if config.supervised_minutes:
-                records.append(_record(probe, SUPERVISED + of_several, _supervised(probe, path, seed, config), seed))
+        for name, encoder in _encoders(config, encoders, probe, seed):
+            print(f"{name}, seed {seed}", file=sys.stderr)
+            records.append(probe_record(probe, name, encoder, seed=seed))
     print(scores_table(records))
     if config.output is not None:
         print(write_scores(config.output, records, settings=config_to_json(config)))
 
 
+def _encoders(
+    config: ProbeEncoder, encoders: dict[str, Encoder], probe: EncoderProbe, seed: int
+) -> Iterator[tuple[str, Encoder]]:
+    """Yields the saved encoders, and the ends of the scale of each architecture among them."""
+    yield from encoders.items()
+    architectures = _architectures(config.encoders)
+    for architecture, path in architectures.items():
+        of_several = f" ({architecture})" if len(architectures) > 1 else ""
+        yield RANDOM + of_several, untrained_encoder(path, seed=seed)
+        if config.supervised_minutes:
+            encoder = untrained_encoder(path, seed=seed)
+            trained = train_on_labels(probe, encoder, minutes=config.supervised_minutes, seed=seed)
+            yield SUPERVISED + of_several, trained
+
+
 def _architectures(paths: tuple[str, ...]) -> dict[str, str]:
     """Returns one of the paths for each architecture among them."""
     return {type(load_encoder(path)).__name__: path for path in reversed(paths)}
-
-
-def _record(probe: EncoderProbe, name: str, encoder: Encoder, seed: int) -> ProbeRecord:
-    print(f"{name}, seed {seed}", file=sys.stderr)
-    scores = probe.probe(encoder, seed=integer_seed(seed, "probing"))
-    return ProbeRecord(
-        encoder=name,
-        game=probe.store.games[0],
-        seed=seed,
-        summary=scores.summary,
-        f1=scores.f1,
-        knn_f1=scores.knn_f1,
-        r2=scores.r2,
-    )
-
-
-def _supervised(probe: EncoderProbe, path: str, seed: int, config: ProbeEncoder) -> Encoder:
-    """Returns an encoder of that architecture, trained on the labels of the training episodes."""
-    encoder = untrained_encoder(path, seed=seed)
-    settings = replace(SupervisedConfig(), minutes=config.supervised_minutes)
-    generator = torch.Generator().manual_seed(integer_seed(seed, "supervised"))
-    with Progress(round(60 * config.supervised_minutes), unit="s") as progress:
-        for share in train_supervised(
-            encoder, probe.store, probe.parts["train"], settings, stack=config.probe.stack, generator=generator
-        ):
-            progress.update(round(60 * config.supervised_minutes * share))
-    return encoder
 
 
 def command() -> None:

@@ -1,7 +1,8 @@
 """Probes encoders on the frames of one game: every encoder on the same samples, with the same budget."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,12 @@ class EncoderProbe:
         self.parts: dict[Split, LabelledFrames] = {
             split: LabelledFrames(indices=part.indices, classes=part.classes[:, kept]) for split, part in parts.items()
         }
+
+    def with_linear(self, linear: LinearConfig) -> "EncoderProbe":
+        """Returns a probe on the same samples whose linear classifiers are fitted in another way."""
+        probe = copy.copy(self)
+        probe.config = replace(self.config, linear=linear)
+        return probe
 
     def probe(self, encoder: Encoder, *, seed: int) -> ProbeScores:
         """Returns the encoder's scores; `seed` shuffles the linear probe's batches."""

@@ -10,6 +10,13 @@ from gen_ssl.frames import FrameStore, split_episodes
 from seqmodels.tasks import Split
 from seqmodels.tasks.atari import AtariPlay, Question, StoredPlay
 
+ATARI_QUESTIONS: dict[str, Question] = {
+    "atari-action": "action",
+    "atari-reward": "reward",
+    "atari-feature": "feature",
+}
+"""The tasks on stored play, by the names that commands use."""
+
 _FRAMES_AT_ONCE = 1_024
 
 

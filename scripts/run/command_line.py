@@ -13,7 +13,7 @@ Config = TypeVar("Config")
 
 def run_command(
     config_type: type[Config],
-    main: Callable[[Config], None],
+    main: Callable[[Config], object],
     *,
     documentation: str | None,
     starting_point: Callable[[list[str]], Config] | None = None,

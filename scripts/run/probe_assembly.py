@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,12 @@ from envs.ram import RAM_VARIABLES, ram_variables
 from gen_ssl.encoders import ENCODERS, Encoder
 from gen_ssl.encoders.saving import locate, read_config
 from gen_ssl.frames import FrameStore
-from gen_ssl.probing import Labels, frame_labels
+from gen_ssl.probing import EncoderProbe, Labels, SupervisedConfig, frame_labels, train_supervised
 
+from .progress import Progress
 from .seeding import integer_seed
+
+RANDOM, SUPERVISED = "random initialisation", "trained end to end"  # the ends of a probe's scale, in tables
 
 
 def probe_labels(store: FrameStore) -> list[Labels]:
@@ -57,13 +60,40 @@ def untrained_encoder(path: str | Path, *, seed: int) -> Encoder:
 class ProbeRecord:
     """The scores of one encoder with one seed."""
 
-    encoder: str  # a name for tables; "random initialisation" and "trained end to end" are the ends of the scale
+    encoder: str  # a name for tables, RANDOM and SUPERVISED among them
     game: str
     seed: int
     summary: dict[str, float]
     f1: dict[str, float]
     knn_f1: dict[str, float]
     r2: dict[str, float]
+
+
+def probe_record(probe: EncoderProbe, name: str, encoder: Encoder, *, seed: int) -> ProbeRecord:
+    """Returns the scores of an encoder under the name it has in tables."""
+    scores = probe.probe(encoder, seed=integer_seed(seed, "probing"))
+    return ProbeRecord(
+        encoder=name,
+        game=probe.store.games[0],
+        seed=seed,
+        summary=scores.summary,
+        f1=scores.f1,
+        knn_f1=scores.knn_f1,
+        r2=scores.r2,
+    )
+
+
+def train_on_labels(probe: EncoderProbe, encoder: Encoder, *, minutes: float, seed: int) -> Encoder:
+    """Trains an encoder end to end on the labels of the training episodes, under a progress bar, and returns it."""
+    settings = replace(SupervisedConfig(), minutes=minutes)
+    generator = torch.Generator().manual_seed(integer_seed(seed, "supervised"))
+    seconds = round(60 * minutes)
+    with Progress(seconds, unit="s") as progress:
+        for share in train_supervised(
+            encoder, probe.store, probe.parts["train"], settings, stack=probe.config.stack, generator=generator
+        ):
+            progress.update(round(seconds * share))
+    return encoder
 
 
 SUMMARY_TITLES = {

@@ -23,6 +23,7 @@ from seqmodels.sequence_model import SequenceModel
 from seqmodels.tasks import Task, TaskOfAnyLength, TaskSpec, make_task
 from seqmodels.training import SequenceTraining, SequenceTrainingConfig
 
+from .atari_sequences import ATARI_QUESTIONS, atari_task
 from .seeding import integer_seed
 from .sequence_config import SequenceRunConfig, with_total_steps
 from .sequence_costs import Workload
@@ -40,7 +41,11 @@ def build_fabric(config: SequenceRunConfig, device: torch.device, *, num_process
 
 
 def build_task(config: SequenceRunConfig) -> Task:
-    """Returns the run's task."""
+    """Returns the run's task: one of `seqmodels.tasks.TASKS`, or a question about the play in a frame store."""
+    if config.task in ATARI_QUESTIONS:
+        if config.data is None:
+            raise ValueError(f"task {config.task} reads play: name with --data a folder that collect_frames wrote")
+        return atari_task(config.data, question=ATARI_QUESTIONS[config.task])
     return make_task(config.task, preset=config.preset, data=config.data, cache=config.cache)
 
 

@@ -141,6 +141,9 @@ LAPTOP = (
     _preset("image", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000),
     _preset("sequential-mnist", total_steps=3_000, batch_size=32),
     _preset("sequential-cifar", total_steps=4_000, batch_size=32, weight_decay=0.05),
+    _preset("atari-action", total_steps=1_500, batch_size=32),
+    _preset("atari-reward", total_steps=1_500, batch_size=32),
+    _preset("atari-feature", total_steps=1_500, batch_size=32),
     _preset("sequential-digits", total_steps=1_500, batch_size=32, validations=15, pretraining_steps=500),
 )
 

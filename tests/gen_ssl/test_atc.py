@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -51,13 +52,14 @@ def test_the_prediction_is_the_residual_mlp_and_the_bilinear_map_of_the_anchor(m
     for weight in method.target_network.parameters():  # a target network that differs
         weight.mul_(0.7)
     batch = make_batch(num_times=2)
+    standardise, target_network = copy.deepcopy((method.standardisation, method.target_network))
     output = method(batch, generator)
     again = torch.Generator().manual_seed(0)
     anchors, positives = (RandomShift(3)(stacks, again) for stacks in batch.stacks)
-    codes = linear(method.compressor, method.encoder(anchors).detach().numpy())
+    codes = linear(method.compressor, standardise(method.encoder(anchors)).detach().numpy())
     hidden = np.maximum(linear(method.anchor_mlp[0], codes), 0)
     predictions = linear(method.bilinear, codes + linear(method.anchor_mlp[2], hidden))
-    targets = method.target_network(positives).numpy()
+    targets = target_network(positives).numpy()
     assert output.loss.item() == pytest.approx(contrast(predictions, targets), abs=1e-6)
     assert float(output.metrics["loss_at_chance"]) == pytest.approx(math.log(5))
 

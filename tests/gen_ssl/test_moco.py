@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -81,8 +82,9 @@ def test_a_loss_meets_keys_of_earlier_batches_only(make_encoder, make_batch, gen
     method = MoCo(make_encoder(), CONFIG, views=Compose()).double()
     batch = make_batch()
     before = method.queue.keys.numpy().copy()
+    head = copy.deepcopy(method.head)  # as it was before its statistics saw the batch
     output = method(batch, generator)
-    projections = method.head(method.encoder(batch.stacks[0])).detach().numpy()
+    projections = head(method.encoder(batch.stacks[0])).detach().numpy()
     directions = projections / np.linalg.norm(projections, axis=1, keepdims=True)
     assert output.loss.item() == pytest.approx(info_nce(directions, directions, before, 0.3), abs=1e-6)
     np.testing.assert_array_equal(method.queue.keys, before)
@@ -94,11 +96,12 @@ def test_a_loss_meets_keys_of_earlier_batches_only(make_encoder, make_batch, gen
 def test_query_and_key_see_different_views(make_encoder, make_batch, generator):
     method = MoCo(make_encoder(), CONFIG, views=RandomShift(3)).double()
     batch = make_batch()
+    heads = [copy.deepcopy(method.head) for _ in range(2)]  # as they were before their statistics saw the batch
     output = method(batch, generator)
     again = torch.Generator().manual_seed(0)
     sides = []
-    for _ in range(2):
-        side = method.head(method.encoder(RandomShift(3)(batch.stacks[0], again))).detach().numpy()
+    for head in heads:
+        side = head(method.encoder(RandomShift(3)(batch.stacks[0], again))).detach().numpy()
         sides.append(side / np.linalg.norm(side, axis=1, keepdims=True))
     assert not np.allclose(*sides)
     expected = info_nce(*sides, method.queue.keys.numpy(), 0.3)

@@ -1,10 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gen_ssl.frames import FrameStore, FrameStoreWriter, split_episodes
-from scripts.run.atari_sequences import atari_task
+from scripts.run.atari_sequences import ATARI_QUESTIONS, atari_task
+from scripts.run.sequence_config import ArchitectureConfig, SequenceRunConfig, with_total_steps
+from scripts.train_sequence_model import TrainSequenceModel, main
 
 EPISODE_LENGTHS = (7, 5, 11, 3, 13)
 
@@ -47,3 +50,15 @@ def test_a_store_of_several_games_is_refused(tmp_path: Path) -> None:
     write_play(tmp_path, "Breakout")
     with pytest.raises(ValueError, match="a sequence of play is of one game, but .* has Breakout, Pong"):
         atari_task(tmp_path, question="reward")
+
+
+@pytest.mark.parametrize("task", ATARI_QUESTIONS)
+def test_a_model_trains_on_every_question(task: str, tmp_path: Path) -> None:
+    write_play(tmp_path / "frames", "Pong")
+    architecture = ArchitectureConfig(d_model=7, num_layers=1)
+    run = SequenceRunConfig(task=task, model="gru", data=tmp_path / "frames", architecture=architecture)
+    run = replace(run, training=replace(with_total_steps(run.training, 3), batch_size=2))
+    main(TrainSequenceModel(run=run, run_directory=tmp_path / "run", device="cpu", threads=1))
+    assert (tmp_path / "run" / "result.json").exists()
+    with pytest.raises(ValueError, match=f"task {task} reads play: name with --data a folder"):
+        main(TrainSequenceModel(run=replace(run, data=None), run_directory=tmp_path / "other", device="cpu"))

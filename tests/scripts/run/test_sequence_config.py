@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.run.atari_sequences import ATARI_QUESTIONS
 from scripts.run.config_file import config_from_json, config_to_json
 from scripts.run.sequence_config import PRESETS, ArchitectureConfig, SequenceRunConfig
 from seqmodels.mixers import MIXERS
@@ -11,7 +12,8 @@ PAGE = Path(__file__).parents[3] / "docs/sequences.md"
 
 
 def test_every_preset_of_a_task_has_settings_and_no_other_has():
-    assert set(PRESETS) == {(preset, task) for task, presets in TASKS.items() for preset in presets}
+    of_play = {("laptop", task) for task in ATARI_QUESTIONS}
+    assert set(PRESETS) == of_play | {(preset, task) for task, presets in TASKS.items() for preset in presets}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: "-".join(preset))

@@ -1,0 +1,209 @@
+"""Compares what methods of pretraining teach an encoder about a game: the table of probes.
+
+    python -m scripts.compare_pretraining                                  ten methods, four games: hours
+    python -m scripts.compare_pretraining --games Pong --methods st-dim simclr --minutes 2
+
+Every method pretrains for the same minutes on the same frames of random play, and its encoder is probed twice, with
+features standardised and as they are (docs/probing.md). Beside the methods stand the ends of the scale, probed
+likewise: the same architecture at random initialisation, and trained end to end on the labels for those minutes.
+
+Every method with every game and seed is a cell in OUTPUT/GAME/METHOD/seedN: finished ones are skipped when the command
+is given again, and the one that was stopped goes on where it was. At the end writes scores.json and scores.md, and
+prints the tables. A cell takes its minutes and about two more for the probes on two cores.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from gen_ssl.encoders import Encoder, load_encoder, make_encoder
+from gen_ssl.frames import FrameStore
+from gen_ssl.methods import METHODS
+from gen_ssl.pretraining import PretrainingConfig
+from gen_ssl.probing import EncoderProbe, LinearConfig, ProbeConfig
+from scripts.pretrain_encoder import PretrainEncoder
+from scripts.pretrain_encoder import main as pretrain_encoder
+from scripts.run.command_line import run_command
+from scripts.run.config_file import config_to_json
+from scripts.run.devices import DeviceName, keep_freed_memory, set_num_threads
+from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
+from scripts.run.pretrain_frames import collect_random_frames
+from scripts.run.probe_assembly import (
+    RANDOM,
+    SUPERVISED,
+    ProbeRecord,
+    probe_labels,
+    probe_record,
+    scores_table,
+    train_on_labels,
+    write_scores,
+)
+from scripts.run.run_directory import command_line
+from scripts.run.seeding import integer_seed
+
+FEATURES = {"standardised": LinearConfig(), "as they are": LinearConfig(standardise=False)}
+"""What the linear probe is given, each a table of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparePretraining:
+    """What to compare, on how large a budget."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    games: tuple[str, ...] = ("Pong", "Boxing", "Seaquest", "SpaceInvaders")
+    seeds: tuple[int, ...] = (0,)
+    num_frames: int = 20_000  # of random play, a game
+    pretraining: PretrainingConfig = field(default_factory=lambda: PretrainingConfig(minutes=5.0))
+    encoder: str = "NatureCNN"  # of all methods but mae
+    transformer: str = "ViT-tiny"  # of mae
+    device: DeviceName = "auto"
+    threads: int = 0  # CPU threads; 0: all cores
+    output: Path = Path("runs/compare-pretraining")
+
+    def __post_init__(self) -> None:
+        for name in ("methods", "games", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one")
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown:
+            raise ValueError(f"methods are {', '.join(METHODS)}, got {', '.join(unknown)}")
+        if self.pretraining.steps:
+            raise ValueError(f"the budget is --minutes, the same for every method, got {self.pretraining.steps} steps")
+
+
+class Row(NamedTuple):
+    """A method, or an end of the scale, with an architecture."""
+
+    name: str
+    architecture: str
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables and folders."""
+        return f"{self.name} ({self.architecture})"
+
+
+def rows_of(config: ComparePretraining) -> list[Row]:
+    """Returns the rows of the table: methods by architecture, each between the ends of its scale."""
+    rows = []
+    for architecture, is_transformer in ((config.encoder, False), (config.transformer, True)):
+        methods = [method for method in config.methods if (method == "mae") == is_transformer]
+        if methods:
+            rows += [Row(name, architecture) for name in (RANDOM, *methods, SUPERVISED)]
+    return rows
+
+
+def run_config(config: ComparePretraining, row: Row, game: str, seed: int) -> PretrainRunConfig:
+    """Returns the settings of a method's run: the defaults, on the comparison's frames and budget."""
+    return PretrainRunConfig(
+        method=row.name,
+        encoder=row.architecture,
+        seed=seed,
+        frames=FramesConfig(frames=frames_folder(config, game)),
+        pretraining=config.pretraining,
+    )
+
+
+def frames_folder(config: ComparePretraining, game: str) -> Path:
+    """Returns where a game's frames are: all methods and seeds learn from the same."""
+    return FramesConfig(game=game, num_frames=config.num_frames).folder(seed=0)
+
+
+def encoder_of(
+    config: ComparePretraining, row: Row, game: str, seed: int, directory: Path, probe: EncoderProbe
+) -> Encoder | None:
+    """Returns a row's encoder for a game, trained now as far as it is not yet; None when it was stopped."""
+    if row.name in METHODS:
+        resume = directory if (directory / "config.json").exists() else None
+        command = PretrainEncoder(
+            run=run_config(config, row, game, seed),
+            run_directory=None if resume else directory,
+            resume=resume,
+            device=config.device,
+            threads=config.threads,
+        )
+        finished = pretrain_encoder(command, probe=lambda _: {})
+        return load_encoder(directory / "encoder") if finished else None
+    torch.manual_seed(integer_seed(seed, "weights"))  # as `pretrain_encoder` does: the weights it starts from
+    height, width = probe.store.frame_shape[1:]
+    encoder = make_encoder(row.architecture, frame_shape=(probe.config.stack, height, width))
+    if row.name == SUPERVISED:
+        encoder = train_on_labels(probe, encoder, minutes=config.pretraining.minutes, seed=seed)
+        encoder.save_pretrained(directory / "encoder")
+    return encoder
+
+
+def score_cell(
+    config: ComparePretraining, row: Row, game: str, seed: int, probe: Callable[[], EncoderProbe]
+) -> dict[str, ProbeRecord] | None:
+    """Returns the scores of a cell by what the linear probe was given, found or measured; None when it was stopped."""
+    directory = config.output / game / row.label.replace(" ", "-") / f"seed{seed}"
+    written = directory / "scores.json"
+    if not written.exists():
+        print(f"{game}, {row.label}, seed {seed}", file=sys.stderr)
+        encoder = encoder_of(config, row, game, seed, directory, probe())
+        if encoder is None:
+            return None
+        records = [
+            probe_record(probe().with_linear(linear), row.label, encoder, seed=seed) for linear in FEATURES.values()
+        ]
+        write_scores(written, records, settings=config_to_json(config.pretraining))
+    content = json.loads(written.read_text())
+    if content["settings"] != config_to_json(config.pretraining):
+        raise ValueError(f"{directory} was made with other settings: name another --output, or remove it")
+    return dict(zip(FEATURES, (ProbeRecord(**record) for record in content["scores"]), strict=True))
+
+
+def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRecord]]) -> Path:
+    """Writes and prints a table for each game and kind of features, and returns the folder."""
+    parts = [f"`{command_line()}`"]
+    for (game, features), records in cells.items():
+        parts.append(f"## {game}, features {features}\n\n{scores_table(records)}")
+    text = "\n\n".join(parts) + "\n"
+    config.output.mkdir(parents=True, exist_ok=True)
+    (config.output / "scores.md").write_text(text, encoding="utf-8")
+    records = [record for of_game in cells.values() for record in of_game]
+    write_scores(config.output / "scores.json", records, settings=config_to_json(config))
+    print(text)
+    return config.output
+
+
+def main(config: ComparePretraining) -> None:
+    """Pretrains and probes what is missing, then compares; stopped by Ctrl-C it says how to go on."""
+    set_num_threads(config.threads)
+    keep_freed_memory()
+    cells: dict[tuple[str, str], list[ProbeRecord]] = {(g, f): [] for g in config.games for f in FEATURES}
+    for game in config.games:
+        collect_random_frames(frames_folder(config, game), game=game, num_frames=config.num_frames, seed=0)
+    probes: dict[str, EncoderProbe] = {}
+
+    def probe_of(game: str) -> EncoderProbe:
+        if game not in probes:
+            store = FrameStore.open(frames_folder(config, game), preload=True)
+            probes[game] = EncoderProbe(store, probe_labels(store), ProbeConfig())
+        return probes[game]
+
+    for seed in config.seeds:  # a seed of everything first: what is there when it is stopped can be compared
+        for game in config.games:
+            for row in rows_of(config):
+                scores = score_cell(config, row, game, seed, lambda game=game: probe_of(game))
+                if scores is None:
+                    print("saved; give the same command again to go on", file=sys.stderr)
+                    return
+                for features, record in scores.items():
+                    cells[game, features].append(record)
+    print(write(config, cells))
+
+
+def command() -> None:
+    """Runs as a console command."""
+    run_command(ComparePretraining, main, documentation=__doc__)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,71 @@
+import json
+import os
+
+import pytest
+
+from gen_ssl.pretraining import PretrainingConfig
+from scripts.compare_pretraining import ComparePretraining, Row, main, rows_of, run_config
+from scripts.run.probe_assembly import RANDOM, SUPERVISED
+
+
+def comparison(folder, **settings):
+    return ComparePretraining(
+        **{
+            "methods": ("rotation",),
+            "games": ("Pong",),
+            "num_frames": 3_001,
+            "pretraining": PretrainingConfig(minutes=0.02, batch_size=16),
+            "encoder": "DQN2013CNN",
+            "threads": 1,
+            "output": folder / "compared",
+            **settings,
+        }
+    )
+
+
+def test_methods_stand_between_the_ends_of_their_architectures_scale(tmp_path):
+    config = comparison(tmp_path, methods=("simclr", "mae", "vae"))
+    assert [(row.name, row.architecture) for row in rows_of(config)] == [
+        *((name, "DQN2013CNN") for name in (RANDOM, "simclr", "vae", SUPERVISED)),
+        *((name, "ViT-tiny") for name in (RANDOM, "mae", SUPERVISED)),
+    ]
+
+
+def test_methods_get_the_same_frames_and_budget(tmp_path):
+    config = comparison(tmp_path)
+    simclr, vae = (run_config(config, Row(name, "DQN2013CNN"), "Pong", 5) for name in ("simclr", "vae"))
+    assert simclr.frames == vae.frames
+    assert simclr.pretraining == vae.pretraining == config.pretraining
+    assert simclr.seed == vae.seed == 5
+
+
+def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # frames are kept where commands run
+    config = comparison(tmp_path)
+    main(config)
+    records = json.loads((config.output / "scores.json").read_text())["scores"]
+    rows = [row.label for row in rows_of(config)]
+    assert [record["encoder"] for record in records] == rows * 2
+    text = (config.output / "scores.md").read_text()
+    assert all(text.count(f"| {row} | ") == 2 for row in rows)
+    scores = config.output / "Pong" / "rotation-(DQN2013CNN)" / "seed0" / "scores.json"
+    written = os.stat(scores).st_mtime_ns
+    capsys.readouterr()
+    main(config)
+    assert os.stat(scores).st_mtime_ns == written
+    assert "rotation" not in capsys.readouterr().err
+    with pytest.raises(ValueError, match="was made with other settings"):
+        main(comparison(tmp_path, pretraining=PretrainingConfig(minutes=0.03, batch_size=16)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ("simclr", "byol")}, "methods are simclr, .*, got byol"),
+        ({"games": ()}, "games must name at least one"),
+        ({"pretraining": PretrainingConfig(steps=7)}, "the budget is --minutes, .* got 7 steps"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        comparison(tmp_path, **settings)
