@@ -38,16 +38,29 @@ class DQNConfig:
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     learning_rate: float = 2.5e-4
     encoder_learning_rate: float | None = None  # of the encoder's weights, smaller for a pretrained one; None: the same
+    # Falls linearly to this share of itself over so many updates: large steps find the way, small ones end the jitter.
+    final_learning_rate_share: float = 1.0
+    learning_rate_decay_updates: int = 0
     # Published: 0.01 inside the root, for gradients summed over 32 samples. Ours are means, and PyTorch adds outside.
     optimizer_epsilon: float = 0.01**0.5 / 32
     max_gradient_norm: float | None = None
     target_update_every_updates: int = 2_500  # 10,000 steps at one update every 4 steps
+
+    def learning_rate_share(self, updates: int) -> float:
+        """Returns what is left of the learning rates after so many updates."""
+        progress = min(updates / self.learning_rate_decay_updates, 1.0) if self.learning_rate_decay_updates else 1.0
+        return 1.0 + progress * (self.final_learning_rate_share - 1.0)
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
             raise ValueError(f"encoder_learning_rate must be positive or None, got {self.encoder_learning_rate}")
+        if not 0 < self.final_learning_rate_share <= 1 or self.learning_rate_decay_updates < 0:
+            raise ValueError(
+                "final_learning_rate_share must lie within (0, 1] and learning_rate_decay_updates be at least 0, "
+                f"got {self.final_learning_rate_share} and {self.learning_rate_decay_updates}"
+            )
         if self.target_update_every_updates < 1:
             raise ValueError(f"target_update_every_updates must be at least 1, got {self.target_update_every_updates}")
         if self.max_gradient_norm is not None and self.max_gradient_norm <= 0:
@@ -87,11 +100,17 @@ class DQN:
         self.network = network.to(device)
         self.target_network = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = _build_optimizer(self.network, config, device)
+        self._first_learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.updates = 0
         self._autocast_dtype = autocast_dtype
         self._loss = torch.compile(self._compute_loss, dynamic=False) if compile_update else self._compute_loss
         self._capture_update = capture_update
         self._step = self._build_step()
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next update, outside an encoder with a rate of its own."""
+        return self.config.learning_rate * self.config.learning_rate_share(self.updates)
 
     @torch.no_grad()
     def action_values(self, observations: Shaped[Tensor, "n *observation"]) -> Float[Tensor, "n a"]:
@@ -125,6 +144,7 @@ class DQN:
 
         On the CPU, where looking costs nothing, raises NonFiniteLossError before the weights change.
         """
+        self._set_learning_rates()
         result = self._step(batch.to(self.device))
         self.updates += 1
         if self.updates % self.config.target_update_every_updates == 0:
@@ -146,7 +166,19 @@ class DQN:
         self.target_network.load_state_dict(state["target_network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = state["updates"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0  # set before each update, on this device
         self._step = self._build_step()  # a captured graph reads the optimiser's old tensors
+
+    def _set_learning_rates(self) -> None:
+        share = self.config.learning_rate_share(self.updates)
+        for group, first in zip(self.optimizer.param_groups, self._first_learning_rates, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(first * share)
+            elif self._capture_update:  # a captured graph reads it from where it was at the capture
+                group["lr"] = torch.tensor(first * share, device=self.device)
+            else:
+                group["lr"] = first * share
 
     def _build_step(self) -> Callable[[TransitionBatch], UpdateResult]:
         if self._capture_update:

@@ -298,6 +298,7 @@ class Interval:
                 "learning/q_mean": q_mean,
                 "learning/q_max": float(self._q_max),
                 "learning/updates": float(training.agent.updates),
+                "learning/learning_rate": training.agent.learning_rate,
                 "replay/age_steps": self._age / self._updates,
             }
         if training._held_out is not None:

@@ -169,6 +169,25 @@ def test_a_learning_rate_of_the_encoder_that_is_not_positive_is_refused():
         DQNConfig(encoder_learning_rate=0.0)
 
 
+def test_learning_rates_fall_linearly_and_go_on_falling_in_a_restored_agent():
+    settings = {
+        "learning_rate": 0.5,
+        "encoder_learning_rate": 0.1,
+        "final_learning_rate_share": 0.2,
+        "learning_rate_decay_updates": 4,
+    }
+    agent = make_agent(**settings)
+    seen = []
+    for update in range(6):
+        if update == 3:
+            state, agent = agent.state_dict(), make_agent(seed=1, **settings)
+            agent.load_state_dict(state)
+        agent.update(make_batch())
+        seen.append([group["lr"] for group in agent.optimizer.param_groups])
+    shares = [1.0, 0.8, 0.6, 0.4, 0.2, 0.2]
+    assert seen == [pytest.approx([0.1 * share, 0.5 * share]) for share in shares]
+
+
 def test_the_gradient_norm_is_clipped():
     agent = make_agent(max_gradient_norm=0.01)
     agent.update(make_batch())
@@ -254,6 +273,7 @@ def test_predict_takes_one_observation_or_many_and_returns_the_greedy_actions():
     [
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"target_update_every_updates": 0}, "target_update_every_updates must be at least 1, got 0"),
+        ({"final_learning_rate_share": 0.0}, r"final_learning_rate_share must lie within \(0, 1\] .* got 0.0 and 0"),
         ({"max_gradient_norm": -1.0}, "max_gradient_norm must be positive or None, got -1.0"),
     ],
 )

@@ -119,6 +119,7 @@ def test_metrics_are_all_there_once_the_agent_learns():
         "learning/q_max",
         "learning/held_out_q",
         "learning/updates",
+        "learning/learning_rate",
         "replay/age_steps",
         "time/steps_per_second",
         "time/stepping_fraction",
