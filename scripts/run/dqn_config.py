@@ -103,19 +103,19 @@ PRESETS: dict[str, DQNRunConfig] = {
             optimizer="adam",
             learning_rate=5e-4,
             final_learning_rate_share=0.1,
-            learning_rate_decay_updates=100_000,  # 410,000 steps
+            learning_rate_decay_updates=100_000,  # 1.6 million steps
             optimizer_epsilon=1.5e-4,  # Hessel et al. 2018, table 1
             max_gradient_norm=10.0,
-            target_update_every_updates=500,  # 2,000 steps
+            target_update_every_updates=500,  # 8,000 steps
         ),
         replay=ReplayConfig(capacity=200_000, n_step=5, discount=0.98, prioritised=True),
         training=TrainingConfig(
-            total_steps=1_000_000,
+            total_steps=2_000_000,
             learning_starts=10_000,
             batch_size=64,
-            samples_per_step=16,
+            samples_per_step=4,
             log_every_steps=2_000,
-            exploration=ExplorationConfig(final_epsilon=0.02, decay_steps=50_000),
+            exploration=ExplorationConfig(final_epsilon=0.02, decay_steps=100_000),
         ),
         evaluation=EvaluationConfig(confirm_scores=(10.0, 18.0)),
     ),
