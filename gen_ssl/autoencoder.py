@@ -14,7 +14,7 @@ from .encoders import Encoder
 from .frames.frame_batch import FrameBatch
 from .images import as_pixels, side_by_side
 from .method import MethodOutput, check_batch
-from .reconstruction import PixelWeights, equal_weights, gaussian_error
+from .reconstruction import PixelWeights, equal_weights, gaussian_error, motion_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,9 @@ class Autoencoder(nn.Module):
         """Returns the error of the reconstruction; nothing is drawn from the generator."""
         check_batch(batch, self.time_offsets)
         frames = batch.stacks[0]
-        errors = gaussian_error(self.reconstruct(frames), frames, self._pixel_weights(frames), pixel_deviation=1.0)
-        return MethodOutput(errors.mean(), {})
+        reconstruction = self.reconstruct(frames)
+        errors = gaussian_error(reconstruction, frames, self._pixel_weights(frames), pixel_deviation=1.0)
+        return MethodOutput(errors.mean(), motion_metrics(reconstruction, frames))
 
     def reconstruct(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Returns the frames as they are rebuilt, from 0 to 1."""

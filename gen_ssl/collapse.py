@@ -4,6 +4,7 @@ Four signs, each with a sentence of its own: features that hardly differ, featur
 contrastive loss that stays at that of guessing, and k-NN probes no better than on the same encoder before training.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,8 +26,11 @@ def feature_deviation(features: Float[Tensor, "n d"]) -> float:
 def rank_me(features: Float[Tensor, "n d"]) -> float:
     """Returns the effective number of directions that features span (Garrido et al. 2023, RankMe, eq. 1-2).
 
-    It is exp of the entropy of the singular values over their sum (plus 1e-7), at most min(n, d); 0 of zeros.
+    It is exp of the entropy of the singular values over their sum (plus 1e-7), at most min(n, d); 0 of zeros, nan of
+    features that are not all finite.
     """
+    if not features.isfinite().all():
+        return math.nan
     singular = torch.linalg.svdvals(features.double())
     total = float(singular.sum())
     if total == 0:

@@ -19,7 +19,7 @@ from .frames.frame_batch import FrameBatch
 from .gaussian_posterior import GaussianPosterior, Posterior
 from .images import as_pixels, side_by_side
 from .method import MethodOutput, check_batch
-from .reconstruction import PixelWeights, equal_weights, gaussian_error
+from .reconstruction import PixelWeights, equal_weights, gaussian_error, motion_metrics
 from .vae import VAEConfig, negative_elbo, traversal
 from .views.drawing import draw_normal
 
@@ -69,13 +69,12 @@ class ConditionalVAE(nn.Module):
         check_batch(batch, self.time_offsets)
         frames, classes = batch.stacks[0], self._classes(batch)
         posterior = self._posterior_of(frames, classes)
+        reconstruction = self._decode(posterior.sample(generator), classes)
         errors = gaussian_error(
-            self._decode(posterior.sample(generator), classes),
-            frames,
-            self._pixel_weights(frames),
-            pixel_deviation=self.config.vae.pixel_deviation,
+            reconstruction, frames, self._pixel_weights(frames), pixel_deviation=self.config.vae.pixel_deviation
         )
-        return negative_elbo(errors, posterior, beta=self.config.vae.beta)
+        loss, metrics = negative_elbo(errors, posterior, beta=self.config.vae.beta)
+        return MethodOutput(loss, metrics | motion_metrics(reconstruction, frames))
 
     @torch.no_grad()
     def sample(self, classes: Int64[Tensor, " n"], generator: torch.Generator) -> UInt8[Tensor, "n c h w"]:

@@ -36,7 +36,7 @@ class MethodParts:
     mask_ratio: float = 0.75
     """mae: the share of patches that are masked."""
     condition: Condition = "game"
-    """conditional-vae: what posterior and decoder are told."""
+    """conditional-vae: which of two or more games, or of two or more actions, posterior and decoder are told."""
     hidden_border: int | None = None
     """rotation: pixels blackened on every side; None is a sixth of the frame, where most games write scores."""
     num_games: int = 1
@@ -89,6 +89,10 @@ def _beta_vae(encoder: Encoder, parts: MethodParts) -> VAE:
 def _conditional_vae(encoder: Encoder, parts: MethodParts) -> ConditionalVAE:
     config = ConditionalVAEConfig(condition=parts.condition, vae=VAEConfig(pixel_deviation=_PIXEL_DEVIATION))
     num_classes = parts.num_games if parts.condition == "game" else parts.num_actions
+    if num_classes < 2:
+        raise ValueError(
+            f"a condition on the {parts.condition} needs at least 2 of them in the frames, got {num_classes}"
+        )
     return ConditionalVAE(encoder, config, num_classes=num_classes, pixel_weights=parts.pixel_weights)
 
 
@@ -110,6 +114,9 @@ METHODS: dict[str, MethodFactory] = {
     "rotation": _rotation,
 }
 """Every method by the name that commands use, with heads, queues and decoders of a size for one game on a laptop."""
+
+CONTRASTIVE_METHODS = ("simclr", "moco", "atc", "st-dim")
+"""Those that tell the samples of a batch apart, and so need two of them at least."""
 
 
 def make_method(

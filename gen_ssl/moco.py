@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from .contrast import contrast_metrics, full_precision
+from .contrast import check_several, contrast_metrics, full_precision
 from .encoders import Encoder
 from .frames.frame_batch import FrameBatch
 from .gather import Gather, keep_rows
@@ -84,7 +84,7 @@ class MoCo(nn.Module):
         self._gather = gather
 
     def forward(self, batch: FrameBatch, generator: torch.Generator) -> MethodOutput:
-        """Returns the mean loss of this rank's batch."""
+        """Returns the mean loss of this rank's batch; raises ValueError where all ranks together bring one sample."""
         check_batch(batch, self.time_offsets)
         frames = batch.stacks[0]
         queries = self.head(self.encoder(self._views(frames, generator)))
@@ -96,7 +96,9 @@ class MoCo(nn.Module):
             positives = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
             loss = nn.functional.cross_entropy(logits, positives)
         if self.training:
-            self._new_keys.append(self._gather(keys))
+            new_keys = self._gather(keys)
+            check_several(len(new_keys))
+            self._new_keys.append(new_keys)
         return MethodOutput(loss, contrast_metrics(logits, positives))
 
     def after_step(self) -> None:

@@ -17,7 +17,7 @@ class OptimizerConfig:
     optimizer: Literal["adamw", "lars"] = "adamw"
     # At its highest, after the warm-up; 0: 1e-4 with adamw, and 0.3 for 256 samples a batch with lars (SimCLR, B.1)
     learning_rate: float = 0.0
-    weight_decay: float = 1e-6  # of matrices and filters; biases, norms and tokens are not decayed
+    weight_decay: float = 1e-6  # of matrices and filters; biases, norms, tokens and positions are not decayed
     warmup_steps: int = 100  # the rate rises linearly, and falls as a cosine from there
     max_gradient_norm: float = 10.0  # longer gradients are scaled down to it
 
@@ -32,8 +32,9 @@ class OptimizerConfig:
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """Returns the optimiser of a model's weights that have gradients; its rate is set before each step."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [weight for weight in weights if weight.ndim > 1]
-    vectors = [weight for weight in weights if weight.ndim <= 1]
+    # Biases and norms have one axis, tokens and positions of a transformer stand as a batch of one.
+    matrices = [weight for weight in weights if weight.ndim > 1 and weight.shape[0] > 1]
+    vectors = [weight for weight in weights if weight.ndim <= 1 or weight.shape[0] == 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     if config.optimizer == "lars":
         return LARS([groups[0], groups[1] | {"adapted": False}], lr=0.0)  # the rest as in SimCLR

@@ -117,13 +117,6 @@ class Pretraining:
         """Whether all steps are done; where minutes are the limit, none are planned before the first."""
         return self.steps >= self.planned_steps and (self.config.steps > 0 or self.steps > 0)
 
-    @property
-    def progress(self) -> float:
-        """How much of the run is done, from 0 to 1."""
-        if self.config.steps > 0:
-            return min(self.steps / self.config.steps, 1.0)
-        return min(self.seconds / (60 * self.config.minutes), 1.0)
-
     def state_dict(self) -> dict[str, Any]:
         """Returns tensors, numbers and strings from which `load_state_dict` continues exactly."""
         return {
@@ -300,17 +293,18 @@ class Interval:
             self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
 
     def metrics(self, pretraining: Pretraining) -> Metrics:
-        """Returns the metrics of docs/pretraining.md; raises NonFiniteLossError where the loss went wrong on a GPU."""
+        """Returns the metrics of docs/pretraining.md; raises NonFiniteLossError where an update went wrong on a GPU."""
         steps = pretraining.steps - self._first_step
         sums = torch.stack([value.float() for value in self._sums.values()]) / steps
         means = pretraining.fabric.all_reduce(sums, reduce_op="mean")
         assert isinstance(means, Tensor)
         metrics = {f"pretraining/{name}": value for name, value in zip(self._sums, means.tolist(), strict=True)}
-        if not math.isfinite(metrics["pretraining/loss"]):
-            raise NonFiniteLossError(
-                f"the loss became {metrics['pretraining/loss']} between steps {self._first_step} and "
-                f"{pretraining.steps}"
-            )
+        for name, words in (("loss", "the loss"), ("gradient_norm", "the gradient's norm")):
+            value = metrics[f"pretraining/{name}"]
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"{words} became {value} between steps {self._first_step} and {pretraining.steps}"
+                )
         elapsed = time.perf_counter() - self._started
         metrics["pretraining/learning_rate"] = pretraining.learning_rate()
         metrics["time/samples_per_second"] = steps * pretraining.config.batch_size / elapsed

@@ -6,6 +6,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from .motion import moving_pixels
+
+# Of a batch: enough for the mean of an interval, and less than a hundredth of a step's time.
+_MEASURED_STACKS = 32
+
 PixelWeights = Callable[[UInt8[Tensor, "b c h w"]], Float[Tensor, "b c h w"]]
 """From stacks to the weight of each pixel's error, with a mean of 1 over every stack."""
 
@@ -35,9 +40,15 @@ def gaussian_error(
     return (weights * errors).sum(dim=(1, 2, 3)) / (2 * pixel_deviation**2)
 
 
-def moving_pixel_error(
-    reconstruction: Float[Tensor, "b c h w"], frames: UInt8[Tensor, "b c h w"], moving: Float[Tensor, "b c h w"]
-) -> Float[Tensor, ""]:
-    """Returns the mean squared error, from 0 to 1, over the pixels that are marked as moving; 0 where none is."""
+def motion_metrics(reconstruction: Float[Tensor, "b c h w"], frames: UInt8[Tensor, "b c h w"]) -> dict[str, Tensor]:
+    """Returns `moving_pixel_error`: the mean squared error, from 0 to 1, over the pixels that move; 0 where none does.
+
+    A sprite that is left out of a reconstruction shows here, and hardly in the error of all pixels. Nothing is returned
+    for stacks of one frame, in which no motion can be seen.
+    """
+    if frames.shape[1] < 2:
+        return {}
+    frames, reconstruction = frames[:_MEASURED_STACKS], reconstruction[:_MEASURED_STACKS]
+    moving = moving_pixels(frames)
     errors = (reconstruction.detach().float() - frames.float() / 255).square()
-    return (moving * errors).sum() / moving.sum().clamp(min=1)
+    return {"moving_pixel_error": (moving * errors).sum() / moving.sum().clamp(min=1)}

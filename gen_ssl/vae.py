@@ -19,7 +19,7 @@ from .frames.frame_batch import FrameBatch
 from .gaussian_posterior import GaussianPosterior, Posterior
 from .images import as_pixels, side_by_side
 from .method import MethodOutput, check_batch
-from .reconstruction import PixelWeights, equal_weights, gaussian_error
+from .reconstruction import PixelWeights, equal_weights, gaussian_error, motion_metrics
 from .views.drawing import draw_normal
 
 
@@ -59,13 +59,12 @@ class VAE(nn.Module):
         check_batch(batch, self.time_offsets)
         frames = batch.stacks[0]
         posterior = self.posterior(self.encoder(frames))
+        reconstruction = self.decoder(posterior.sample(generator))
         errors = gaussian_error(
-            self.decoder(posterior.sample(generator)),
-            frames,
-            self._pixel_weights(frames),
-            pixel_deviation=self.config.pixel_deviation,
+            reconstruction, frames, self._pixel_weights(frames), pixel_deviation=self.config.pixel_deviation
         )
-        return negative_elbo(errors, posterior, beta=self.config.beta)
+        loss, metrics = negative_elbo(errors, posterior, beta=self.config.beta)
+        return MethodOutput(loss, metrics | motion_metrics(reconstruction, frames))
 
     @torch.no_grad()
     def sample(self, num_samples: int, generator: torch.Generator) -> UInt8[Tensor, "n c h w"]:

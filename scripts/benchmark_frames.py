@@ -25,7 +25,7 @@ from envs import AtariConfig
 from gen_ssl.frames import FrameStore
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
-from scripts.run.recorded_play import ShardJob, record_shard
+from scripts.run.recorded_play import record_shard, shard_jobs
 
 STACK = 4
 STEPS_BACK = np.arange(STACK)[::-1]
@@ -99,17 +99,13 @@ def measure_game(game: str, config: BenchmarkFrames, folder: Path) -> list[Bench
 def collect(game: str, config: BenchmarkFrames, folder: Path) -> float:
     """Plays and writes the frames; returns how many seconds it took."""
     start = time.perf_counter()
-    for number, first in enumerate(range(0, config.frames, config.shard_frames)):
-        job = ShardJob(
-            folder=folder,
-            number=number,
-            num_frames=min(config.shard_frames, config.frames - first),
-            rules=AtariConfig(game=game),
-            agent=None,
-            epsilon=1.0,
-            seed=config.seed,
-            device="cpu",
-        )
+    for job in shard_jobs(
+        folder,
+        [AtariConfig(game=game)],
+        num_frames=config.frames,
+        shard_frames=config.shard_frames,
+        seed=config.seed,
+    ):
         record_shard(job)
     return time.perf_counter() - start
 

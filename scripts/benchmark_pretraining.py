@@ -4,10 +4,11 @@
     python -m scripts.benchmark_pretraining --output speed.json
 
 Both train the same network (SimCLR's head on a NatureCNN) by the same loss and optimiser on the same frames of random
-play, and shift and dim both views alike. The usual pipeline has them decoded in memory; its workers make two views of
-each sample, one sample at a time, as float32, and a batch travels to the training process. Ours reads its compressed
-store and makes the views of a whole batch at once, on the device. They train in turn, `--rounds` times, in one process:
-slow minutes of the machine meet both. Expect a ratio above 2 where the processor computes in bfloat16.
+play, and shift and dim both views alike. Both have them decoded in memory, ours as `pretrain_encoder` does while they
+fit into its --memory-gigabytes. The workers of the usual pipeline make two views of each sample, one sample at a time,
+as float32, and a batch travels to the training process; ours makes the views of a whole batch at once, on the device.
+They train in turn, `--rounds` times, in one process: slow minutes of the machine meet both. Expect a ratio of 3
+where the processor computes in bfloat16.
 """
 
 import tempfile

@@ -11,16 +11,16 @@ PyTorch's own layers. Expect our mamba well ahead of mambapy, and a step of s4 a
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
+from scripts.run.benchmark_records import records_table, write_records
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
-from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
-from scripts.run.sequence_workloads import Layer, Stepping, installed_peers
+from scripts.run.sequence_benchmarks import Entry, measure_passes, measure_steps
+from scripts.run.sequence_costs import CostSettings, rising
+from scripts.run.sequence_workloads import OURS, Layer, Stepping, installed_peers
 from seqmodels.mixers import MIXERS, make_mixer
-
-OURS = "cartridge"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,85 +57,35 @@ def main(config: BenchmarkSequenceModels) -> None:
     set_num_threads(config.threads)
     device = choose_device(config.device)
     print(f"one layer, d_model {config.d_model}, batch {config.batch_size}, on {device_description(device)}")
-    records = measure_passes(config, device.type)
+    settings = CostSettings(rising(config.lengths), config.repeats, config.seconds_limit, config.threads, device.type)
+    records = measure_passes(passes(config, device.type), settings, config.rounds)
     if config.contexts:
-        records += measure_steps(config, device.type)
+        records += measure_steps(steppings(config), settings._replace(lengths=rising(config.contexts)), config.rounds)
     print(records_table(records))
     if config.output is not None:
         write_records(config.output, records)
         print(config.output)
 
 
-def measure_passes(config: BenchmarkSequenceModels, device: str) -> list[BenchmarkRecord]:
-    """Returns milliseconds and megabytes of forward and backward, and how much more the peers take."""
-    layers = [
-        Layer(
+def passes(config: BenchmarkSequenceModels, device: str) -> list[Entry]:
+    """Returns what is compared: each model's layer, ours and those of the peers that are there."""
+    layer = partial(Layer, d_model=config.d_model, d_state=config.d_state, batch_size=config.batch_size)
+    return [
+        Entry(
+            benchmark=model,
             implementation=implementation,
-            model=model,
-            d_model=config.d_model,
-            batch_size=config.batch_size,
-            d_state=config.d_state,
+            name="one layer",
+            subject=layer(implementation=implementation, model=model),
         )
         for model in config.models
         for implementation in [OURS, *(installed_peers(model, device) if config.peers else [])]
     ]
-    settings = CostSettings(rising(config.lengths), config.repeats, config.seconds_limit, config.threads, device)
-    rounds = [[costs_in_a_fresh_process(layer, settings) for layer in layers] for _ in range(config.rounds)]
-    records = []
-    for number, layer in enumerate(layers):
-        for length, costs in by_length([costs[number] for costs in rounds]).items():
-            common = {"implementation": layer.implementation, "setting": f"{layer.model}, L {length:,}"}
-            milliseconds = [1e3 * cost.seconds for cost in costs]
-            megabytes = [cost.peak_bytes / 1e6 for cost in costs]
-            records.append(summarise(milliseconds, **common, benchmark="forward and backward", unit="ms"))
-            records.append(summarise(megabytes, **common, benchmark="peak memory", unit="MB"))
-    return records + ratios(records)
 
 
-def measure_steps(config: BenchmarkSequenceModels, device: str) -> list[BenchmarkRecord]:
-    """Returns the microseconds of one step of our models after each context."""
-    steppings = [
-        Stepping(
-            layer=Layer(implementation=OURS, model=model, d_model=config.d_model, batch_size=1, d_state=config.d_state)
-        )
-        for model in config.models
-    ]
-    settings = CostSettings(rising(config.contexts), config.repeats, config.seconds_limit, config.threads, device)
-    rounds = [[costs_in_a_fresh_process(one, settings) for one in steppings] for _ in range(config.rounds)]
-    records = []
-    for number, stepping in enumerate(steppings):
-        for context, costs in by_length([costs[number] for costs in rounds]).items():
-            microseconds = [1e6 * cost.seconds / stepping.steps for cost in costs]
-            setting = f"{stepping.layer.model}, after {context:,}"
-            records.append(summarise(microseconds, benchmark="step", implementation=OURS, setting=setting, unit="us"))
-    return records
-
-
-def by_length(rounds: list[list[Cost]]) -> dict[int, list[Cost]]:
-    """Returns the costs of all rounds at each length."""
-    found: dict[int, list[Cost]] = {}
-    for costs in rounds:
-        for cost in costs:
-            found.setdefault(cost.length, []).append(cost)
-    return found
-
-
-def ratios(records: list[BenchmarkRecord]) -> list[BenchmarkRecord]:
-    """Returns each peer's figure over ours in the same setting: above 1 ours is faster or smaller."""
-    ours = {(record.benchmark, record.setting): record for record in records if record.implementation == OURS}
-    return [
-        BenchmarkRecord(
-            benchmark=f"{record.benchmark}, over ours",
-            implementation=record.implementation,
-            setting=record.setting,
-            value=record.value / ours[record.benchmark, record.setting].value,
-            unit="x",
-        )
-        for record in records
-        if record.implementation != OURS
-        and (record.benchmark, record.setting) in ours
-        and ours[record.benchmark, record.setting].value > 0  # a pass too small to be seen takes no memory
-    ]
+def steppings(config: BenchmarkSequenceModels) -> list[Stepping]:
+    """Returns the models whose steps are measured."""
+    layer = partial(Layer, implementation=OURS, d_model=config.d_model, batch_size=1, d_state=config.d_state)
+    return [Stepping(layer=layer(model=model)) for model in config.models]
 
 
 def command() -> None:

@@ -18,19 +18,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from envs import AtariConfig, make_atari
+from envs.ram import console_ram, pong_ball
 from gen_ssl.views import RandomShift, Views, make_views
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory
 
 SHIFTS = (2, 4)
-BALL_X, BALL_Y = 49, 54  # bytes of Pong's memory; Anand et al. 2019 (AtariARI)
 SIDE = 84
 NEAR_A_SIDE = 6  # pixels
 
@@ -79,22 +80,21 @@ def main(config: BenchmarkViews) -> None:
 def play_pong(steps: int, seed: int) -> PongPlay:
     """Returns so many stacks of uniformly random play."""
     environment = make_atari(AtariConfig(game="Pong"))
-    emulator: Any = environment.unwrapped
+    assert isinstance(environment.action_space, gym.spaces.Discrete)
     generator = np.random.default_rng(seed)
     observation, _ = environment.reset(seed=seed)
     stacks, memory = [], []
     for _ in range(steps):
-        action = generator.integers(emulator.action_space.n)
+        action = generator.integers(environment.action_space.n)
         observation, _, terminated, truncated, _ = environment.step(action)
         stacks.append(np.asarray(observation))
-        memory.append(emulator.ale.getRAM()[[BALL_X, BALL_Y]])
+        memory.append(console_ram(environment))
         if terminated or truncated:
             observation, _ = environment.reset()
     environment.close()
-    ball_x, ball_y = torch.from_numpy(np.stack(memory)).long().unbind(1)
-    # On the screen of 160x210 the ball is 2x4 pixels around (x - 48, y - 12); y is 0 while there is none.
-    ball = torch.stack([(ball_y - 12) * SIDE // 210, (ball_x - 48) * SIDE // 160], dim=1).clamp_(0, SIDE - 1)
-    return PongPlay(torch.from_numpy(np.stack(stacks)), ball, ball_y > 0)
+    ball = pong_ball(np.stack(memory), frame_size=SIDE)
+    pixels = torch.from_numpy(np.stack([ball.row, ball.column], axis=1)).long().clamp_(0, SIDE - 1)
+    return PongPlay(torch.from_numpy(np.stack(stacks)), pixels, torch.from_numpy(ball.in_play))
 
 
 def measure_speed(

@@ -5,9 +5,9 @@
     python -m scripts.collect_frames --games Pong --from-dqn-replay DIR  out of the public DQN Replay Dataset
 
 Writes a folder of compressed shards: each frame once, the action taken at it, the reward, where episodes end, and the
-console's 128 bytes of memory (see docs/frames.md). Ctrl-C keeps what is written; the same command again goes on from
-there, and with more --frames or other --games it adds to the folder. Random play takes about a minute for 60,000 frames
-on two cores.
+console's 128 bytes of memory (see docs/frames.md). Ctrl-C keeps what is written: the same command again plays on
+from there, and with more --frames or other --games it adds to the folder. Reading by --from-dqn-replay cannot go on: it
+begins again in another --output. Random play takes about a minute for 60,000 frames on two cores.
 """
 
 import json
@@ -21,14 +21,14 @@ import gymnasium as gym
 import numpy as np
 
 from envs import AtariConfig, make_atari
-from gen_ssl.frames import FrameStore, FrameStoreWriter, LoggedSteps, logged_checkpoints, read_logged_steps, read_shard
+from gen_ssl.frames import FrameStore, FrameStoreWriter, LoggedSteps, logged_checkpoints, read_logged_steps
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json, differing_fields
 from scripts.run.devices import DeviceName, available_cores, choose_device
 from scripts.run.dqn_config import DQNRunConfig
 from scripts.run.interruption import Interruption
 from scripts.run.progress import Progress
-from scripts.run.recorded_play import ShardJob, record_shards
+from scripts.run.recorded_play import record_shards, shard_jobs
 from scripts.run.run_directory import RunDirectory
 
 SETTINGS_FILE = "collection.json"
@@ -53,6 +53,8 @@ class CollectFrames:
         for name in ("frames", "shard_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if len(set(self.games)) < len(self.games):
+            raise ValueError(f"games must be different ones, got {', '.join(self.games)}")
         if self.processes < 0:
             raise ValueError(f"processes must be at least 0, got {self.processes}")
         if not 0.0 <= self.epsilon <= 1.0:
@@ -104,22 +106,17 @@ def play(command: CollectFrames, all_rules: list[AtariConfig], output: Path, int
     """Plays what is not there yet."""
     write_settings(command, all_rules, output)
     device = "cpu" if command.agent is None else str(choose_device(command.device))
-    jobs = [
-        ShardJob(
-            folder=output,
-            number=first // command.shard_frames,
-            num_frames=min(command.shard_frames, command.frames - first),
-            rules=rules,
-            agent=command.agent,
-            epsilon=command.epsilon,
-            seed=command.seed,
-            device=device,
-        )
-        # All games grow side by side: stopped early, each has some frames.
-        for first in range(0, command.frames, command.shard_frames)
-        for rules in all_rules
-    ]
-    missing = [job for job in jobs if not is_written(job)]
+    jobs = shard_jobs(
+        output,
+        all_rules,
+        num_frames=command.frames,
+        shard_frames=command.shard_frames,
+        seed=command.seed,
+        agent=command.agent,
+        epsilon=command.epsilon,
+        device=device,
+    )
+    missing = [job for job in jobs if not job.is_written]
     total = sum(job.num_frames for job in jobs)
     done = total - sum(job.num_frames for job in missing)
     processes = min(command.processes or available_cores(), max(len(missing), 1))
@@ -156,15 +153,6 @@ def refuse_other_frames(output: Path) -> None:
     """Raises FileExistsError for a folder of frames that came from elsewhere."""
     if any(output.glob("*.frames")):
         raise FileExistsError(f"{output} holds frames that were not collected so: name another --output")
-
-
-def is_written(job: ShardJob) -> bool:
-    """Returns whether a job's shard is there, with as many frames as it is to have."""
-    try:
-        shard = read_shard(job.path)
-    except (FileNotFoundError, ValueError):
-        return False
-    return shard.num_lost == 0 and len(shard.actions) >= job.num_frames  # a damaged one is played again
 
 
 def convert_logged_play(command: CollectFrames, rules: AtariConfig, output: Path, interruption: Interruption) -> None:

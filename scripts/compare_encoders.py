@@ -31,7 +31,7 @@ from gen_ssl.encoders import load_encoder
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName
 from scripts.run.dqn_config import PRESETS, DQNRunConfig
-from scripts.run.run_directory import command_line
+from scripts.run.run_directory import RunDirectory, command_line
 from scripts.run.tensorboard import read_scalars
 from scripts.train_dqn import TrainDQN
 from scripts.train_dqn import main as train_dqn
@@ -61,8 +61,13 @@ class CompareEncoders:
         for name in ("arms", "games", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")
-        for text in self.arms:
-            arm = Arm.of(text)
+        arms = [Arm.of(text) for text in self.arms]
+        names = [arm.name for arm in arms]
+        if len(set(names)) < len(names):
+            raise ValueError(f"arms must have different names, the last in their paths, got {', '.join(names)}")
+        for game in self.games:
+            normalised(game, 0.0)  # a game without a human's score is refused
+        for arm in arms:
             for game in self.games if arm.mode != "scratch" else ():
                 load_encoder(arm.encoder.format(game=game))  # what is missing is said before hours of training
 
@@ -80,11 +85,15 @@ class Arm(NamedTuple):
         mode, _, path = text.partition(":")
         if mode == "scratch" and not path:
             return cls("scratch", "scratch", "")
-        if mode in ("frozen", "finetune") and path:
-            # The folder called encoder inside a run's says nothing: the run's own name does.
-            parts = [part for part in Path(path).parts if part not in ("encoder", "{game}")]
-            return cls(f"{mode} {parts[-1].replace('-{game}', '').replace('{game}-', '')}", mode, path)  # type: ignore[arg-type]
-        raise ValueError(f"an arm must be scratch, frozen:PATH or finetune:PATH, got {text!r}")
+        # The folder called encoder inside a run's says nothing: the run's own name does.
+        names = [part for part in Path(path).parts if part not in ("encoder", "{game}", Path(path).anchor)]
+        if mode in ("frozen", "finetune") and names:
+            name = names[-1].replace("-{game}", "").replace("{game}-", "")
+            return cls(f"{mode} {name}", mode, path)  # type: ignore[arg-type]
+        raise ValueError(
+            "an arm must be scratch, frozen:PATH or finetune:PATH, with a name in PATH besides encoder and {game}, "
+            f"got {text!r}"
+        )
 
 
 class Cell(NamedTuple):
@@ -101,11 +110,12 @@ class Cell(NamedTuple):
 def run_config(config: CompareEncoders, game: str, arm: Arm, seed: int) -> DQNRunConfig:
     """Returns the settings of one cell: the preset `fast`, shortened."""
     fast = PRESETS["fast"]
+    first_transitions = fast.num_envs * (fast.replay.n_step + 1)  # before which nothing can be drawn
     training = replace(
         fast.training,
         total_steps=config.total_steps,
         samples_per_step=config.samples_per_step,
-        learning_starts=config.total_steps // 25,
+        learning_starts=max(config.total_steps // 25, first_transitions),
         log_every_steps=max(config.total_steps // 25, 1),
         exploration=replace(fast.training.exploration, decay_steps=max(config.total_steps // 5, 1)),
     )
@@ -145,9 +155,13 @@ def train_cell(config: CompareEncoders, game: str, arm: Arm, seed: int) -> Cell 
 
 
 def read_cell(directory: Path, game: str, arm: Arm, seed: int, run: DQNRunConfig) -> Cell | None:
-    """Returns a finished cell; None where there is none, or one that has steps left."""
+    """Returns a finished cell; None where there is none, or one that has steps left.
+
+    Raises ValueError where what is there was trained by other settings, another encoder's path among them.
+    """
     if not (directory / "evaluations.json").exists():
         return None
+    RunDirectory.open(directory).check_config(run)
     evaluations = json.loads((directory / "evaluations.json").read_text())
     if not evaluations or evaluations[-1]["step"] < run.training.total_steps:
         return None

@@ -16,13 +16,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+import tyro
 
 from gen_ssl.encoders import Encoder, load_encoder, make_encoder
-from gen_ssl.frames import FrameStore
 from gen_ssl.methods import METHODS
 from gen_ssl.pretraining import PretrainingConfig
 from gen_ssl.probing import EncoderProbe, LinearConfig, ProbeConfig
@@ -31,6 +32,7 @@ from scripts.pretrain_encoder import main as pretrain_encoder
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
 from scripts.run.devices import DeviceName, keep_freed_memory, set_num_threads
+from scripts.run.pretrain_assembly import open_frames
 from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
 from scripts.run.probe_assembly import (
@@ -58,7 +60,9 @@ class ComparePretraining:
     games: tuple[str, ...] = ("Pong", "Boxing", "Seaquest", "SpaceInvaders")
     seeds: tuple[int, ...] = (0,)
     num_frames: int = 20_000  # of random play, a game
-    pretraining: PretrainingConfig = field(default_factory=lambda: PretrainingConfig(minutes=5.0))
+    pretraining: Annotated[PretrainingConfig, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=lambda: PretrainingConfig(minutes=5.0)
+    )
     encoder: str = "NatureCNN"  # of all methods but mae
     transformer: str = "ViT-tiny"  # of mae
     device: DeviceName = "auto"
@@ -74,6 +78,10 @@ class ComparePretraining:
             raise ValueError(f"methods are {', '.join(METHODS)}, got {', '.join(unknown)}")
         if self.pretraining.steps:
             raise ValueError(f"the budget is --minutes, the same for every method, got {self.pretraining.steps} steps")
+        for game in self.games:
+            for row in rows_of(self):
+                if row.name in METHODS:
+                    run_config(self, row, game, seed=0)  # what is refused is said before hours of training
 
 
 class Row(NamedTuple):
@@ -107,6 +115,11 @@ def run_config(config: ComparePretraining, row: Row, game: str, seed: int) -> Pr
         frames=FramesConfig(frames=frames_folder(config, game)),
         pretraining=config.pretraining,
     )
+
+
+def cell_settings(config: ComparePretraining) -> dict[str, Any]:
+    """Returns what every cell of a table has to have in common besides its place in the folder."""
+    return {"num_frames": config.num_frames, "pretraining": config_to_json(config.pretraining)}
 
 
 def frames_folder(config: ComparePretraining, game: str) -> Path:
@@ -152,9 +165,9 @@ def score_cell(
         records = [
             probe_record(probe().with_linear(linear), row.label, encoder, seed=seed) for linear in FEATURES.values()
         ]
-        write_scores(written, records, settings=config_to_json(config.pretraining))
+        write_scores(written, records, settings=cell_settings(config))
     content = json.loads(written.read_text())
-    if content["settings"] != config_to_json(config.pretraining):
+    if content["settings"] != cell_settings(config):
         raise ValueError(f"{directory} was made with other settings: name another --output, or remove it")
     return dict(zip(FEATURES, (ProbeRecord(**record) for record in content["scores"]), strict=True))
 
@@ -184,14 +197,14 @@ def main(config: ComparePretraining) -> None:
 
     def probe_of(game: str) -> EncoderProbe:
         if game not in probes:
-            store = FrameStore.open(frames_folder(config, game), preload=True)
+            store = open_frames(frames_folder(config, game))
             probes[game] = EncoderProbe(store, probe_labels(store), ProbeConfig())
         return probes[game]
 
     for seed in config.seeds:  # a seed of everything first: what is there when it is stopped can be compared
         for game in config.games:
             for row in rows_of(config):
-                scores = score_cell(config, row, game, seed, lambda game=game: probe_of(game))
+                scores = score_cell(config, row, game, seed, partial(probe_of, game))
                 if scores is None:
                     print("saved; give the same command again to go on", file=sys.stderr)
                     return

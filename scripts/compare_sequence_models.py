@@ -1,13 +1,15 @@
 """Compares sequence models on a task: equal budgets, and for each the best of the same learning rates.
 
-    python -m scripts.compare_sequence_models             attention, S4 and Mamba on selective copying: ten minutes
+    python -m scripts.compare_sequence_models             attention, S4 and Mamba on short selective copying: minutes
+    python -m scripts.compare_sequence_models --preset laptop --seeds 0 1 2              longer rows, and four rates
     python -m scripts.compare_sequence_models --task induction-heads --models mamba s4 attention-alibi --seeds 0 1 2
     python -m scripts.compare_sequence_models --task mqar --models attention-rotary mamba --d-states 4 8 16 32
     python -m scripts.compare_sequence_models --task pathfinder --models attention-rotary attention-rotary+pretrained
 
 Every model has the same width, number of layers, batches and steps. Its learning rate is the one of `--learning-rates`
-with which a shorter run on the first seed validates best; then every seed is trained with it, and tested. Each run is a
-cell: finished ones are skipped when the command is given again, and the one that was stopped goes on where it was.
+with which a shorter run on the first seed validates best at its end; then every seed is trained with it, and tested.
+Each run is a cell: finished ones are skipped when the command is given again, diverged ones too, and the one that was
+stopped goes on where it was. The preset `quick`, the first command's, tries one rate.
 
 Writes into --output (default: runs/compare-TASK-PRESET): a folder for each cell, which
 `tensorboard --logdir runs/compare-TASK-PRESET` shows side by side; comparison.md, comparison.json and PNG plots.
@@ -26,19 +28,21 @@ from PIL import Image
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.run_directory import RunDirectory, command_line
-from scripts.run.sequence_assembly import ModelWorkload, build_fabric, build_task, mixer_options
+from scripts.run.sequence_assembly import ModelWorkload, build_fabric, build_parts, build_task, mixer_options
 from scripts.run.sequence_config import (
-    LEARNING_RATES,
+    Precision,
     PresetName,
     SequenceRunConfig,
     TaskPreset,
+    checkpoint_interval,
+    default_preset,
     preset_for,
     scaled,
     with_total_steps,
 )
 from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, plot_sizes
-from scripts.run.sequence_result import SequenceResult, write_json
+from scripts.run.sequence_result import Cell, Divergence, SequenceResult, write_json
 from scripts.run.sequence_run import SequenceRun, new_board, train_to_the_end
 from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table
 from seqmodels.training import NonFiniteLossError
@@ -53,8 +57,9 @@ class CompareSequenceModels:
     task: str = "selective-copying"
     models: tuple[str, ...] = ("attention-rotary", "s4", "mamba")  # mixers; NAME+pretrained is pretrained first
     seeds: tuple[int, ...] = (0,)
-    preset: PresetName = "laptop"
-    learning_rates: tuple[float, ...] = LEARNING_RATES  # tried with every model, on the first seed
+    preset: PresetName | None = None  # None: quick where the task has it, else laptop
+    learning_rates: tuple[float, ...] = ()  # tried with every model, on the first seed; none given: the preset's
+    precision: Precision = "float32"  # of products; weights stay float32
     total_steps: int = 0  # of every run; 0: the preset's
     d_model: int = 0  # width of every model; 0: the preset's
     search_steps: int = 0  # of the runs that try the rates; 0: the preset's share of all steps
@@ -72,90 +77,118 @@ class CompareSequenceModels:
     output: Path | None = None  # default: runs/compare-TASK-PRESET
 
     def __post_init__(self) -> None:
-        for name in ("models", "seeds", "learning_rates"):
+        for name in ("models", "seeds"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must name at least one")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds must be at least 0, got {min(self.seeds)}")
+        for name in ("total_steps", "d_model", "search_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.cost_batch_size < 1:
+            raise ValueError(f"cost_batch_size must be at least 1, got {self.cost_batch_size}")
         if self.cost_lengths:
             rising(self.cost_lengths)
 
     @property
+    def preset_name(self) -> PresetName:
+        """The preset that is compared on."""
+        return self.preset or default_preset(self.task)
+
+    @property
     def folder(self) -> Path:
         """The folder of everything that the comparison writes."""
-        return self.output or Path("runs") / f"compare-{self.task}-{self.preset}"
+        return self.output or Path("runs") / f"compare-{self.task}-{self.preset_name}"
 
 
 class Comparison:
     """The cells of a comparison, trained or found in its folder."""
 
     def __init__(self, config: CompareSequenceModels) -> None:
+        """Builds every model once: what cannot be built is refused before anything is trained or written."""
         self.config = config
-        self.settings: TaskPreset = preset_for(config.task, config.preset)
+        self.settings: TaskPreset = preset_for(config.task, config.preset_name)
+        self.rates = config.learning_rates or self.settings.learning_rates
         self.models = planned_models(config, self.settings)
         self.device = choose_device(config.device)
-        self.searched: list[SequenceResult] = []
-        self.results: list[SequenceResult] = []
+        for model in self.models:
+            for rate in self.rates:
+                with_learning_rate(model, rate)
+            build_parts(model, build_fabric(model, self.device))
+        self.searched: list[Cell] = []
+        self.cells: list[Cell] = []
         self.chosen: list[SequenceRunConfig] = []
+
+    @property
+    def results(self) -> list[SequenceResult]:
+        """The results of all cells that did not diverge."""
+        return [cell for cell in self.cells if isinstance(cell, SequenceResult)]
 
     def run(self) -> bool:
         """Trains every cell that is not finished; returns False when it was stopped before the last."""
-        searches = len(self.config.learning_rates) if len(self.config.learning_rates) > 1 else 0
+        searches = len(self.rates) if len(self.rates) > 1 else 0
         cells = len(self.models) * (searches + len(self.config.seeds))
         print(f"{cells} cells on {device_description(self.device)}, in {self.config.folder}", file=sys.stderr)
         for model in self.models:
-            rate = self.find_learning_rate(model)
-            if rate is None:
+            tried = self.search(model)
+            if tried is None:
                 return False
+            self.searched += tried
+            learned = [cell for cell in tried if isinstance(cell, SequenceResult)]
+            if tried and not learned:
+                self.cells.append(tried[0])  # so that the table has the model
+                continue
+            rate = (
+                max(learned, key=lambda result: result.last_validation_rank).learning_rate if tried else self.rates[0]
+            )
             self.chosen.append(with_learning_rate(model, rate))
             for seed in self.config.seeds:
-                try:
-                    result = self.cell(replace(self.chosen[-1], seed=seed))
-                except NonFiniteLossError as error:
-                    raise ValueError(f"{model.label}, seed {seed}: {error}; try smaller --learning-rates") from error
-                if result is None:
+                cell = self.cell(replace(self.chosen[-1], seed=seed))
+                if cell is None:
                     return False
-                self.results.append(result)
+                self.cells.append(cell)
+        if not self.results:
+            raise ValueError(f"every model diverged, with rates from {min(self.rates):g} up: try smaller ones")
         return True
 
-    def find_learning_rate(self, model: SequenceRunConfig) -> float | None:
-        """Returns the rate whose short run on the first seed validates best, None when stopped before."""
-        if len(self.config.learning_rates) == 1:
-            return self.config.learning_rates[0]
+    def search(self, model: SequenceRunConfig) -> list[Cell] | None:
+        """Returns a short run of the first seed with each rate, none where there is no choice, None when stopped."""
+        if len(self.rates) == 1:
+            return []
         steps = self.config.search_steps or self.settings.search_steps
         tried = replace(model, seed=self.config.seeds[0])
         if steps != model.training.total_steps:  # a search on the whole budget is that seed's cell as well
             tried = with_budget(replace(tried, test_lengths=()), steps)
-        found: list[SequenceResult] = []
-        for rate in self.config.learning_rates:
-            try:
-                result = self.cell(with_learning_rate(tried, rate))
-            except NonFiniteLossError as error:
-                print(f"{model.label} does not learn with {rate:g}: {error}", file=sys.stderr)
-                continue
-            if result is None:
+        found: list[Cell] = []
+        for rate in self.rates:
+            cell = self.cell(with_learning_rate(tried, rate))
+            if cell is None:
                 return None
-            found.append(result)
-        if not found:
-            raise ValueError(
-                f"{model.label} learns with none of the rates {self.config.learning_rates}: try smaller ones"
-            )
-        self.searched += found
-        return max(found, key=lambda result: result.validation_rank).learning_rate
+            found.append(cell)
+        return found
 
-    def cell(self, run: SequenceRunConfig) -> SequenceResult | None:
-        """Returns the result of a cell: found, gone on with or trained from the start; None when stopped."""
+    def cell(self, run: SequenceRunConfig) -> Cell | None:
+        """Returns a finished cell: found, gone on with or trained from the start; None when stopped."""
         name = f"seed{run.seed}-rate{run.training.optimizer.learning_rate:g}-steps{run.training.total_steps}"
         path = self.config.folder / run.label / name
         resumes = (path / "config.json").exists()
         if resumes:
             directory = RunDirectory.open(path)
             directory.check_config(run)
-            result = SequenceResult.read(path)
-            if result is not None:
-                return result
+            finished = SequenceResult.read(path) or Divergence.read(path)
+            if finished is not None:
+                return finished
         else:
             directory = RunDirectory.create(path, config=run, label=name)
         print(f"{run.label}, {name}", file=sys.stderr)
-        return train_to_the_end(SequenceRun(run, directory, build_fabric(run, self.device), resumes=resumes))
+        try:
+            return train_to_the_end(SequenceRun(run, directory, build_fabric(run, self.device), resumes=resumes))
+        except NonFiniteLossError as error:
+            print(f"{run.label}, {name} diverged: {error}", file=sys.stderr)
+            rate = run.training.optimizer.learning_rate
+            divergence = Divergence(model=run.label, seed=run.seed, learning_rate=rate, reason=str(error))
+            divergence.write(path)
+            return divergence
 
     def costs(self) -> dict[str, list[Cost]]:
         """Returns time and memory of a forward and backward pass of each model against length, measured or found."""
@@ -180,7 +213,7 @@ class Comparison:
         folder, results = self.config.folder, self.results
         task = build_task(self.models[0])
         sections = {
-            f"{task.spec.name}, preset {self.config.preset}": results_table(results),
+            f"{task.spec.name}, preset {self.config.preset_name}": results_table(self.cells),
             "Settings": settings_table(self.chosen, self.searched),
         }
         plot_curves(folder / "curves.png", results)
@@ -199,12 +232,12 @@ class Comparison:
             folder / "comparison.json",
             {
                 "results": [asdict(result) for result in results],
-                "searched": [asdict(result) for result in self.searched],
+                "diverged": [asdict(cell) for cell in self.cells if isinstance(cell, Divergence)],
+                "searched": [asdict(cell) for cell in self.searched],
                 "costs": {model: [cost._asdict() for cost in of_model] for model, of_model in costs.items()},
             },
         )
         self.write_board(text, costs)
-        print(text)
         return folder
 
     def write_board(self, text: str, costs: dict[str, list[Cost]]) -> None:
@@ -224,11 +257,20 @@ class Comparison:
 
 def planned_models(config: CompareSequenceModels, settings: TaskPreset) -> list[SequenceRunConfig]:
     """Returns the run of each model that is compared, before its rate and seed are chosen."""
+    pretrained = any(name.endswith(PRETRAINED) for name in config.models)
     runs = []
     for name in config.models:
         mixer = name.removesuffix(PRETRAINED)
         architecture = replace(settings.run.architecture, d_model=config.d_model or settings.run.architecture.d_model)
-        run = replace(settings.run, model=mixer, data=config.data, architecture=architecture)
+        run = replace(
+            settings.run,
+            model=mixer,
+            data=config.data,
+            precision=config.precision,
+            # Else only the pretrained model would read pixels through an embedding, and be compared by that as well.
+            pixels_as_tokens=pretrained,
+            architecture=architecture,
+        )
         if name.endswith(PRETRAINED):
             if not settings.pretraining_steps:
                 raise ValueError(f"the preset of {config.task} has no pretraining: {name} cannot be compared on it")
@@ -249,12 +291,14 @@ def with_learning_rate(run: SequenceRunConfig, rate: float) -> SequenceRunConfig
 
 
 def with_budget(run: SequenceRunConfig, steps: int) -> SequenceRunConfig:
-    """Returns the run with so many steps; pretraining and checkpoints keep their shares of them."""
+    """Returns the run with so many steps; pretraining keeps its share of them, checkpoints come as they would."""
     share = steps / run.training.total_steps
     return replace(
         run,
         pretraining_steps=scaled(run.pretraining_steps, share),
-        checkpoint_every_steps=scaled(run.checkpoint_every_steps, share),
+        checkpoint_every_steps=scaled(
+            run.checkpoint_every_steps, checkpoint_interval(steps) / checkpoint_interval(run.training.total_steps)
+        ),
         training=with_total_steps(run.training, steps),
     )
 
@@ -267,7 +311,11 @@ def main(config: CompareSequenceModels) -> None:
     if not comparison.run():
         print("saved; give the same command again to go on", file=sys.stderr)
         return
-    print(comparison.write(comparison.costs()))
+    folder = comparison.write({})  # what was trained is there even if measuring the costs fails or is stopped
+    if config.cost_lengths:
+        comparison.write(comparison.costs())
+    print((folder / "comparison.md").read_text(encoding="utf-8"))
+    print(folder)
 
 
 def command() -> None:

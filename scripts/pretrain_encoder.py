@@ -22,7 +22,7 @@ from gen_ssl.encoders import load_encoder
 from gen_ssl.pretraining import Metrics
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
-from scripts.run.pretrain_assembly import build_fabric
+from scripts.run.pretrain_assembly import build_fabric, build_parts
 from scripts.run.pretrain_config import PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
 from scripts.run.pretrain_run import PretrainRun, pretrain_to_the_end
@@ -50,9 +50,12 @@ def main(command: PretrainEncoder, *, probe: Callable[[PretrainRun], Metrics] | 
     keep_freed_memory()
     device = choose_device(command.device)
     fabric = build_fabric(command.run, device, devices=command.devices, num_nodes=command.num_nodes)
-    directory = _open_directory(command, fabric)
+    _refuse_directory(command, fabric)
     folder = find_frames(command.run, fabric)
-    run = PretrainRun(command.run, directory, folder, fabric, resumes=command.resume is not None)
+    parts = build_parts(command.run, folder, fabric)
+    # Only now: what is refused above leaves no folder behind.
+    directory = _open_directory(command, fabric)
+    run = PretrainRun(command.run, directory, parts, fabric, resumes=command.resume is not None)
     if fabric.is_global_zero:
         what = f"{command.run.method} with {command.run.encoder} on {folder}"
         print(f"{what}: {device_description(device)}, in {directory.path}", file=sys.stderr)
@@ -94,8 +97,18 @@ def find_frames(config: PretrainRunConfig, fabric: Fabric) -> Path:
     return folder
 
 
+def _refuse_directory(command: PretrainEncoder, fabric: Fabric) -> None:
+    """Raises, before frames are played, what `_open_directory` would raise after."""
+    if not fabric.is_global_zero:
+        return
+    if command.resume is not None:
+        RunDirectory.open(command.resume).check_config(command.run)
+    elif command.run_directory is not None:
+        RunDirectory.check_free(command.run_directory)
+
+
 def _open_directory(command: PretrainEncoder, fabric: Fabric) -> RunDirectory:
-    """Returns the run's directory: a new one, or that of the run to resume, which must have the same settings."""
+    """Returns the run's directory: a new one, or that of the run to resume."""
     directory: RunDirectory | None = None
     if fabric.is_global_zero:
         if command.resume is None:
@@ -104,7 +117,6 @@ def _open_directory(command: PretrainEncoder, fabric: Fabric) -> RunDirectory:
             directory = RunDirectory.create(command.run_directory, config=run, label=label)
         else:
             directory = RunDirectory.open(command.resume)
-            directory.check_config(command.run)
             directory.note_command()
     # The first process names the folder after the time: the others have to hear of it.
     opened = fabric.broadcast(directory)

@@ -20,11 +20,12 @@ from typing import Annotated
 import tyro
 
 from gen_ssl.encoders import Encoder, load_encoder
-from gen_ssl.frames import FrameStore
+from gen_ssl.encoders.saving import locate, read_config
 from gen_ssl.probing import EncoderProbe, ProbeConfig
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
 from scripts.run.devices import keep_freed_memory, set_num_threads
+from scripts.run.pretrain_assembly import open_frames
 from scripts.run.probe_assembly import (
     RANDOM,
     SUPERVISED,
@@ -61,7 +62,7 @@ def main(config: ProbeEncoder) -> None:
     set_num_threads(config.threads)
     keep_freed_memory()
     encoders = {path: load_encoder(path) for path in config.encoders}
-    store = FrameStore.open(config.frames, preload=True)
+    store = open_frames(config.frames)
     probe = EncoderProbe(store, probe_labels(store), config.probe)
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in probe.parts.items())
     print(f"{store.games[0]}: {sizes} frames; {', '.join(label.name for label in probe.labels)}", file=sys.stderr)
@@ -78,9 +79,9 @@ def main(config: ProbeEncoder) -> None:
 def _encoders(
     config: ProbeEncoder, encoders: dict[str, Encoder], probe: EncoderProbe, seed: int
 ) -> Iterator[tuple[str, Encoder]]:
-    """Yields the saved encoders, and the ends of the scale of each architecture among them."""
+    """Yields the saved encoders, and the ends of the scale of each architecture and its arguments among them."""
     yield from encoders.items()
-    architectures = _architectures(config.encoders)
+    architectures = architectures_of(config.encoders)
     for architecture, path in architectures.items():
         of_several = f" ({architecture})" if len(architectures) > 1 else ""
         yield RANDOM + of_several, untrained_encoder(path, seed=seed)
@@ -90,9 +91,14 @@ def _encoders(
             yield SUPERVISED + of_several, trained
 
 
-def _architectures(paths: tuple[str, ...]) -> dict[str, str]:
-    """Returns one of the paths for each architecture among them."""
-    return {type(load_encoder(path)).__name__: path for path in reversed(paths)}
+def architectures_of(paths: tuple[str, ...]) -> dict[str, str]:
+    """Returns the first of the paths of each architecture with its arguments, by a name for tables."""
+    first: dict[str, tuple[str, str]] = {}
+    for path in paths:
+        architecture, arguments = read_config(locate(path))
+        first.setdefault(repr((architecture, sorted(arguments.items()))), (architecture, path))
+    names = [architecture for architecture, _ in first.values()]
+    return {name if names.count(name) == 1 else f"{name} as {path}": path for name, path in first.values()}
 
 
 def command() -> None:

@@ -24,7 +24,7 @@ from scripts.run.checkpoint import load_checkpoint, save_checkpoint
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
-from scripts.run.dqn_assembly import build_training
+from scripts.run.dqn_assembly import build_training, check_encoder, keep_encoder, with_kept_encoder
 from scripts.run.dqn_config import PRESETS, DQNRunConfig, PresetName
 from scripts.run.film import film_game
 from scripts.run.interruption import Interruption
@@ -46,6 +46,9 @@ class TrainDQN:
     device: DeviceName = "auto"
     threads: int = 0  # CPU threads; 0: all cores
 
+    def __post_init__(self) -> None:
+        check_encoder(self.run)
+
 
 class DQNRun:
     """A run and everything it writes, from its directory to its clock."""
@@ -58,7 +61,9 @@ class DQNRun:
         device = choose_device(command.device)
         self.config = command.run
         self.directory = _open_directory(command)
-        self.training: Training = build_training(self.config, device=device)
+        config = with_kept_encoder(self.config, self.directory.path)
+        self.training: Training = build_training(config, device=device)
+        keep_encoder(self.config, self.directory.path)
         self.evaluation = PeriodicEvaluation(self.config)
         # A run killed before its first checkpoint begins again.
         if command.resume is not None and self.directory.checkpoint.exists():

@@ -16,8 +16,10 @@ _PADDING = -2  # the sequence number of columns that only fill up a block: no po
 
 
 def head_size(d_model: int, num_heads: int) -> int:
-    """Returns d_model / num_heads, or raises ValueError where it is not whole."""
-    if num_heads < 1 or d_model % num_heads != 0:
+    """Returns d_model / num_heads; raises ValueError where there is no head, or the quotient is not whole."""
+    if num_heads < 1:
+        raise ValueError(f"num_heads must be at least 1, got {num_heads}")
+    if d_model % num_heads != 0:
         raise ValueError(f"d_model must be a multiple of num_heads, got {d_model} and {num_heads}")
     return d_model // num_heads
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .residual_block import Norm, ResidualBlock
 from .residual_stack import blocks_of, common_width
-from .sequence_model import SequenceModel
+from .sequence_model import SequenceModel, outputs_of
 
 
 def reverse_rows(x: Float[Tensor, "b l d"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l d"]:
@@ -35,8 +35,8 @@ class Bidirectional(nn.Module):
 
     def forward(self, x: Float[Tensor, "b l d"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l d"]:
         """Returns the outputs; those at and after a row's length mean nothing."""
-        ahead, _ = self.forward_mixer(x)
-        back, _ = self.backward_mixer(reverse_rows(x, lengths))
+        ahead = outputs_of(self.forward_mixer, x)
+        back = outputs_of(self.backward_mixer, reverse_rows(x, lengths))
         output: Tensor = self.out_proj(torch.cat([ahead, reverse_rows(back, lengths)], dim=-1))
         return output
 

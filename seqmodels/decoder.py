@@ -25,7 +25,8 @@ class Decoder(nn.Module):
         self, inputs: Shaped[Tensor, "b l *channels"], lengths: Shaped[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b l k"]:
         """Returns the outputs of whole rows. `lengths`, which every model takes, change nothing in a causal one."""
-        return self.advance(inputs)[0]
+        outputs: Tensor = self.output_layer(self.stack.outputs(self.input_layer(inputs)))
+        return outputs
 
     def advance(
         self,

@@ -27,7 +27,8 @@ def fft_convolution(u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> 
 def good_length(length: int) -> int:
     """Returns the next number of factors 2, 3 and 5, whose transforms are fast."""
     odd_parts = (3**i * 5**j for i in range(length.bit_length()) for j in range(length.bit_length()))
-    return min(part << max(0, (-(-length // part) - 1).bit_length()) for part in odd_parts)
+    best: int = min(part << max(0, (-(-length // part) - 1).bit_length()) for part in odd_parts)
+    return best
 
 
 class _Convolution(torch.autograd.Function):

@@ -48,9 +48,11 @@ class Mamba(nn.Module):
         """Defaults are the paper's; `dt_rank` None is ceil(d_model / 16).
 
         Raises:
-            ValueError: the backend is unknown or not there, with the reason and the way to get it.
+            ValueError: d_state is below 1, or the backend unknown or not there, with the reason and the way to get it.
         """
         super().__init__()
+        if d_state < 1:
+            raise ValueError(f"d_state must be at least 1, got {d_state}")
         self.d_model, self.d_state, self.d_conv = d_model, d_state, d_conv
         self.d_inner = expand * d_model
         self.dt_rank = math.ceil(d_model / 16) if dt_rank is None else dt_rank

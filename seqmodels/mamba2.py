@@ -51,9 +51,11 @@ class Mamba2(nn.Module):
         `chunk_length` changes the speed alone.
 
         Raises:
-            ValueError: the inner width is no multiple of `head_dim`, or the heads none of `num_groups`.
+            ValueError: d_state is below 1, the inner width no multiple of `head_dim` or the heads none of `num_groups`.
         """
         super().__init__()
+        if d_state < 1:
+            raise ValueError(f"d_state must be at least 1, got {d_state}")
         self.d_model, self.d_state, self.d_conv = d_model, d_state, d_conv
         self.d_inner, self.num_groups = expand * d_model, num_groups
         self.head_dim = min(64, self.d_inner) if head_dim is None else head_dim

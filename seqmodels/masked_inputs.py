@@ -1,6 +1,7 @@
 """Masked self-pretraining: a task that hides some of another task's inputs and asks for them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from typing import NamedTuple
 
@@ -102,7 +103,7 @@ class WithMaskToken:
     def spec(self) -> TaskSpec:
         """What goes in and what comes out."""
         given = self._task.spec
-        return TaskSpec(**{**vars(given), "num_inputs": given.num_inputs + 1})
+        return replace(given, num_inputs=given.num_inputs + 1)
 
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of the task."""

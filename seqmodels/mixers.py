@@ -31,10 +31,12 @@ def _sinusoidal(d_model: int, *, num_heads: int = 4) -> Attention:
 
 
 def _relative(d_model: int, *, num_heads: int = 4) -> Attention:
+    head_size(d_model, num_heads)  # refuses what the bias would divide by
     return Attention(d_model, num_heads=num_heads, bias=TransformerXLBias(d_model, num_heads=num_heads))
 
 
 def _alibi(d_model: int, *, num_heads: int = 4) -> Attention:
+    head_size(d_model, num_heads)  # refuses what has no slopes
     return Attention(d_model, num_heads=num_heads, bias=AlibiBias(num_heads))
 
 

@@ -1,6 +1,7 @@
 """Grey pixels as tokens: what can be hidden, and named."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -19,7 +20,7 @@ class PixelTokens:
     @property
     def spec(self) -> TaskSpec:
         """What goes in and what comes out."""
-        return TaskSpec(**{**vars(self._task.spec), "input": "tokens", "num_inputs": 256})
+        return replace(self._task.spec, input="tokens", num_inputs=256)
 
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of the task; what pads a row is 0 as before."""

@@ -61,15 +61,16 @@ class SinusoidalPositions(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """One learned vector for each position below `max_length`, drawn from N(0, 0.02) (Radford et al. 2018)."""
+    """One learned vector for each position below `max_length`, drawn from N(0, 1)."""
 
     def __init__(self, d_model: int, *, max_length: int) -> None:
         super().__init__()
         if max_length < 1:
             raise ValueError(f"max_length must be at least 1, got {max_length}")
         self.max_length = max_length
+        # PyTorch draws the table from N(0, 1): as long as the output of a norm, to which it is added. In GPT tokens and
+        # positions are both from N(0, 0.02) (Radford et al. 2018): so small here alone, positions would not be seen.
         self.embedding = nn.Embedding(max_length, d_model)
-        nn.init.normal_(self.embedding.weight, std=0.02)
 
     def forward(self, position: Int64[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
         """Returns the vectors.

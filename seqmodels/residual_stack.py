@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .carried_state import check_state_fits
 from .residual_block import Norm, ResidualBlock
-from .sequence_model import SequenceModel
+from .sequence_model import SequenceModel, outputs_of
 
 StackState = tuple[tuple[Any, ...], ...]
 
@@ -58,10 +58,16 @@ class ResidualStack(nn.Module):
         output: Tensor = self.norm(x)
         return output, tuple(states)
 
+    def outputs(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        """Returns the outputs of whole rows alone, see `outputs_of`."""
+        for block in blocks_of(self.blocks):
+            x = block.add(x, outputs_of(block.mixer, block.mixer_norm(x)))
+        output: Tensor = self.norm(x)
+        return output
+
     def encode(self, x: Float[Tensor, "b l d"], lengths: Int64[Tensor, " b"]) -> Float[Tensor, "b l d"]:
         """Returns the outputs of whole rows: what pads a row on the right cannot reach what stands before it."""
-        output: Tensor = self(x)[0]
-        return output
+        return self.outputs(x)
 
     def initial_state(self, batch_size: int) -> StackState:
         """Returns the mixers' initial states."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .carried_state import check_state_fits
 from .dplr import DPLR, as_real, bilinear_step, observe
 from .dplr_convolution import convolve, kernel
+from .fft_convolution import fft_convolution
 from .gated_output import GatedOutput
 from .hippo import legs_half_spectrum
 from .piecewise import run_piecewise
@@ -62,6 +63,14 @@ class S4(nn.Module):
             y, end = run(u, before) if resets is None else run_piecewise(run, u, before, resets)
             y = y + self.D * u
         return self.output(y), S4State(end)
+
+    def outputs(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        """Returns the outputs of whole rows alone, without the state at their end."""
+        with torch.autocast(x.device.type, enabled=False):
+            u = x.to(self.D.dtype)
+            y = fft_convolution(u, self.kernel(u.shape[1])) + self.D * u
+        outputs: Tensor = self.output(y)
+        return outputs
 
     def step(self, x: Float[Tensor, "b d"], state: S4State) -> tuple[Float[Tensor, "b d"], S4State]:
         """Returns the output at one position and the state after it, in O(d_state) per channel."""

@@ -50,3 +50,17 @@ class SequenceModel(Protocol[State]):
     def state_size(self, length: int) -> int:
         """Returns how many numbers are kept per row after `length` steps."""
         ...
+
+
+@runtime_checkable
+class GivesOutputsAlone(Protocol):
+    """A mixer that saves work where nobody keeps its state."""
+
+    def outputs(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        """Returns the outputs of whole rows, as a call without state and resets does, and no state."""
+        ...
+
+
+def outputs_of(mixer: SequenceModel[Any], x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+    """Returns the outputs of whole rows; the state after them is computed only where the mixer cannot do without."""
+    return mixer.outputs(x) if isinstance(mixer, GivesOutputsAlone) else mixer(x)[0]

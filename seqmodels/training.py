@@ -41,6 +41,7 @@ class SequenceTrainingConfig:
     log_every_steps: int = 50
     validate_every_steps: int = 500
     patience_validations: int = 0  # stop after so many validations without a better one; 0: never
+    stop_at_accuracy: float = 0.0  # stop once two validations in a row reach it; 0: never
     evaluation_tokens: int = 16_384  # positions in a batch of validation or test
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
@@ -52,6 +53,8 @@ class SequenceTrainingConfig:
             raise ValueError(f"patience_validations must be at least 0, got {self.patience_validations}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be within [0, 1), got {self.label_smoothing}")
+        if not 0 <= self.stop_at_accuracy <= 1:
+            raise ValueError(f"stop_at_accuracy must be within [0, 1], got {self.stop_at_accuracy}")
 
 
 class SequenceTraining:
@@ -77,27 +80,30 @@ class SequenceTraining:
         self.seed = seed
         self.steps = 0
         self.tokens = 0
-        self.best_metric: float | None = None  # the task's metric at the best validation so far
+        self.best_rank: tuple[float, float] | None = None  # `validation_rank` of the best validation so far
         self.best_step = 0
         self.validations_without_improvement = 0
+        self.validations_at_goal = 0  # in a row, the last included, that reached `stop_at_accuracy`
         self._best_weights: dict[str, Tensor] = {}
         self._precision = fabric.strategy.precision
-        self.optimizer = build_optimizer(model, config.optimizer, scales_loss=self._scales_loss)
+        self.optimizer = build_optimizer(model, config.optimizer, scales_loss=self.scales_loss)
         self.schedule = build_schedule(self.optimizer, config.optimizer, total_steps=config.total_steps)
         self._module, self._stepper = fabric.setup(model, self.optimizer)
 
     @property
     def finished(self) -> bool:
-        """Whether all steps are done, or validation has not improved for too long."""
+        """Whether all steps are done, or validation has not improved for too long or reached what was asked."""
         return self.steps >= self.config.total_steps or self.stopped_early
 
     @property
     def stopped_early(self) -> bool:
-        """Whether as many validations as `patience_validations` brought nothing better."""
-        return 0 < self.config.patience_validations <= self.validations_without_improvement
+        """Whether `patience_validations` brought nothing better, or two in a row reached `stop_at_accuracy`."""
+        out_of_patience = 0 < self.config.patience_validations <= self.validations_without_improvement
+        # One could be luck, and weights that are still moving may lose it again.
+        return out_of_patience or self.validations_at_goal >= 2
 
     @property
-    def _scales_loss(self) -> bool:
+    def scales_loss(self) -> bool:
         """Whether float16 is used: then overflowing gradients are the loss scale's to find, and skip an update."""
         return getattr(self._precision, "scaler", None) is not None
 
@@ -106,9 +112,10 @@ class SequenceTraining:
         return {
             "steps": self.steps,
             "tokens": self.tokens,
-            "best_metric": self.best_metric,
+            "best_rank": self.best_rank,
             "best_step": self.best_step,
             "validations_without_improvement": self.validations_without_improvement,
+            "validations_at_goal": self.validations_at_goal,
             "best_weights": self._best_weights,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -119,9 +126,10 @@ class SequenceTraining:
         """Continues where `state_dict` was taken."""
         self.steps = state["steps"]
         self.tokens = state["tokens"]
-        self.best_metric = state["best_metric"]
+        self.best_rank = state["best_rank"]
         self.best_step = state["best_step"]
         self.validations_without_improvement = state["validations_without_improvement"]
+        self.validations_at_goal = state["validations_at_goal"]
         self._best_weights = {name: tensor.to(self.fabric.device) for name, tensor in state["best_weights"].items()}
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -152,8 +160,8 @@ class SequenceTraining:
             error_if_nonfinite=False,  # which would wait for the GPU at every step
         )
         assert gradient_norm is not None
-        # Gradients that overflow in float16 are no mistake. A GPU is not waited for: `Interval` looks at its losses.
-        if fabric.device.type == "cpu" and not self._scales_loss and not torch.isfinite(gradient_norm):
+        # Gradients that overflow in float16 are no mistake. A GPU is not waited for: `Interval` looks at both.
+        if fabric.device.type == "cpu" and not self.scales_loss and not torch.isfinite(gradient_norm):
             # On every process alike: an infinite loss of one is in the averaged gradient of all.
             raise NonFiniteLossError(
                 f"the gradient's norm is {float(gradient_norm)} and the loss "
@@ -167,7 +175,7 @@ class SequenceTraining:
         interval.add(scores.detached(), gradient_norm.detach())
 
     def _advance_schedule(self) -> None:
-        if not self._scales_loss:
+        if not self.scales_loss:
             self.schedule.step()
             return
         # The first loss scales are too large on purpose: that their updates were skipped is no mistake to warn of.
@@ -193,12 +201,14 @@ class SequenceTraining:
     def validate(self) -> Metrics:
         """Returns the metrics of the validation split, and keeps the weights when they are the best so far."""
         metrics = self.evaluate("validation")
-        metric = metrics["loss" if self.task.spec.metric == "mean_squared_error" else "accuracy"]
-        if self.best_metric is None or is_better(metric, self.best_metric, self.task):
-            self.best_metric, self.best_step, self.validations_without_improvement = metric, self.steps, 0
+        rank = validation_rank(metrics)
+        if self.best_rank is None or rank > self.best_rank:
+            self.best_rank, self.best_step, self.validations_without_improvement = rank, self.steps, 0
             self._best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         else:
             self.validations_without_improvement += 1
+        reached = 0 < self.config.stop_at_accuracy <= metrics.get("accuracy", 0.0)
+        self.validations_at_goal = self.validations_at_goal + 1 if reached else 0
         return {f"validation/{name}": value for name, value in metrics.items()}
 
     def restore_best(self) -> None:
@@ -227,11 +237,13 @@ class SequenceTraining:
         return mean_scores(summed(sums, self.fabric), task)
 
 
-def is_better(metric: float, other: float, task: Task) -> bool:
-    """Returns whether a value of the task's metric is better than another: nothing is better than not a number."""
-    if math.isnan(other):
-        return not math.isnan(metric)
-    return metric < other if task.spec.metric == "mean_squared_error" else metric > other
+def validation_rank(metrics: Metrics) -> tuple[float, float]:
+    """Returns what is larger the better a validation was: its accuracy, if any, then a smaller loss.
+
+    Of two validations without a mistake the surer one is better. Nothing is worse than a loss that is not a number.
+    """
+    loss = metrics["loss"]
+    return metrics.get("accuracy", 0.0), -math.inf if math.isnan(loss) else -loss
 
 
 def summed(tensor: Float[Tensor, "5"], fabric: Fabric) -> Float[Tensor, "5"]:
@@ -299,12 +311,21 @@ class Interval:
         self._gradient_norm += gradient_norm
 
     def metrics(self, training: SequenceTraining) -> Metrics:
-        """Returns the metrics of docs/sequences.md; raises NonFiniteLossError where the loss went wrong on a GPU."""
+        """Returns the metrics of docs/sequences.md.
+
+        Raises NonFiniteLossError where loss or gradient went wrong, on a GPU, since the last yield.
+        """
         steps = training.steps - self._first_step
         scores = mean_scores(summed(self._sums, training.fabric), training.task)
         if not math.isfinite(scores["loss"]):
             raise NonFiniteLossError(
                 f"the loss became {scores['loss']} between steps {self._first_step} and {training.steps}"
+            )
+        # A finite loss may have a gradient that is not, and the weights are then lost: no checkpoint may hold them.
+        if not training.scales_loss and not torch.isfinite(self._gradient_norm):
+            raise NonFiniteLossError(
+                f"the gradient's norm became {float(self._gradient_norm)} between steps {self._first_step} and "
+                f"{training.steps}"
             )
         elapsed = time.perf_counter() - self._started
         busy = elapsed - self._seconds["validation"]

@@ -15,6 +15,8 @@ from types import ModuleType
 
 import pytest
 
+from scripts.run.probe_assembly import SUMMARY_TITLES
+
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("agents", "envs", "gen_ssl", "seqmodels")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -24,6 +26,8 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
 COMMAND = re.compile(r"python -m scripts\.(\w+)((?:[^`\n\\]|\\\n)*)")
 MAKE = re.compile(r"(?:^|`)\s*make ([a-z-]+)((?: [A-Z]+=(?:\"[^\"]*\"|\S+))*)", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# A row of a box that begins with an option: flags that the description above mentions are no options.
+OPTION_ROW = re.compile(r"(?:│ |^  )(?:-h, )?(--[a-z][\w.-]*(?:, --[a-z][\w.-]*)*)", re.MULTILINE)
 
 
 def written_commands() -> list[tuple[str, str, str]]:
@@ -50,6 +54,11 @@ def help_of(command: str) -> str:
     )
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
+
+
+def flags_of(command: str) -> set[str]:
+    """Returns the flags that a command takes."""
+    return {flag for row in OPTION_ROW.findall(help_of(command)) for flag in FLAG.findall(row)}
 
 
 def slug(heading: str) -> str:
@@ -89,8 +98,14 @@ def test_a_command_also_runs_as_a_file(tmp_path):
 @pytest.mark.parametrize(("place", "command", "arguments"), written_commands())
 def test_a_written_command_exists_and_takes_the_flags_shown(place, command, arguments):
     assert command in COMMANDS, f"{place} names scripts.{command}"
-    known = set(FLAG.findall(help_of(command)))
-    assert set(FLAG.findall(arguments)) <= known, place
+    assert set(FLAG.findall(arguments)) <= flags_of(command), place
+
+
+def test_a_flag_that_only_the_description_mentions_is_none_of_the_command():
+    assert "--frames" in flags_of("probe_encoder")
+    assert "--from-dqn-replay" in flags_of("collect_frames")
+    assert "--memory-gigabytes" in help_of("benchmark_pretraining")
+    assert "--memory-gigabytes" not in flags_of("benchmark_pretraining")
 
 
 def test_make_targets_that_are_written_down_exist():
@@ -99,7 +114,7 @@ def test_make_targets_that_are_written_down_exist():
         for target, variables in MAKE.findall(page.read_text(encoding="utf-8")):
             assert target in targets, f"{page.name}: make {target}"
             if target == "train":
-                assert set(FLAG.findall(variables)) <= set(FLAG.findall(help_of("train_dqn"))), page.name
+                assert set(FLAG.findall(variables)) <= flags_of("train_dqn"), page.name
 
 
 def test_console_commands_lead_to_functions():
@@ -172,17 +187,23 @@ def unexplained_methods(item: type) -> list[str]:
 
 def test_every_tensorboard_tag_is_explained():
     tag = re.compile(
-        r"(cost|episode|evaluation|exploration|learning|length|replay|size|time|tokens|validation)/[a-z0-9_]+"
+        r"(collapse|cost|episode|evaluation|exploration|final|learning|length|pictures|pretraining|replay|size|time|tokens|"
+        r"validation)/[a-z0-9_]+"
     )
     explained = "".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/*.md"))
     tags = {
         node.value
-        for folder in ("agents", "scripts", "seqmodels")
+        for folder in ("agents", "gen_ssl", "scripts", "seqmodels")
         for path in (ROOT / folder).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and tag.fullmatch(node.value)
     }
     assert {tag for tag in tags if f"`{tag}`" not in explained} == set()
+
+
+def test_every_score_of_a_probe_is_explained_as_a_tag():
+    page = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    assert [name for name in SUMMARY_TITLES if f"`final/{name}`" not in page] == []
 
 
 def test_the_map_in_the_readme_names_every_top_level_folder():

@@ -31,7 +31,8 @@ def split_episodes(
 
     By whole episodes: neighbouring frames are almost copies of each other, and a test on copies of what was learned
     measures memory. The default fractions are those of Anand et al. 2019, "Unsupervised State Representation Learning
-    in Atari". Each part gets an episode of each game at least. The split depends on the store and the seed alone.
+    in Atari". Each part gets an episode of each game at least. A game's split depends on its own episodes and the seed
+    alone: beside other games in a store it is the one that it has by itself.
 
     Raises ValueError when a game has fewer than three episodes, or the fractions do not add up to 1.
     """
@@ -45,7 +46,8 @@ def split_episodes(
                 f"splitting by episode takes at least 3 episodes of each game, got {len(episodes)} of {name}: "
                 "collect more frames"
             )
-        shuffled = np.random.default_rng((seed, game)).permutation(episodes)
+        # The same draws for every game, so that its place among the games of a store decides nothing.
+        shuffled = np.random.default_rng((seed, 0)).permutation(episodes)
         frames = np.cumsum(store.episodes.ends[shuffled] - store.episodes.starts[shuffled])
         wanted = frames[-1] * np.cumsum(fractions)[:2]
         # The cuts nearest to what is wanted that leave an episode for every part.

@@ -1,8 +1,5 @@
 """Draws batches for pretraining from a frame store."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -12,7 +9,7 @@ from .frame_store import FrameStore
 
 
 class FrameSampler:
-    """An endless iterator over batches from one part of a store's episodes.
+    """Draws numbered batches from one part of a store's episodes.
 
     Batch i is a function of (store, arguments, i) alone, so that a run can be resumed at any batch. Positions are drawn
     uniformly over the part's frames, none twice in a batch: in a contrastive loss a copy would be a false negative.
@@ -59,7 +56,6 @@ class FrameSampler:
                 f"a batch of {batch_size} different positions needs as many frames, the {split} part has "
                 f"{len(self._valid)}: collect more frames or take a smaller batch"
             )
-        self._next = 0
 
     @property
     def num_positions(self) -> int:
@@ -77,20 +73,3 @@ class FrameSampler:
             rewards=torch.from_numpy(self._store.rewards[positions]),
             games=torch.from_numpy(self._store.game_ids[positions]),
         )
-
-    def __iter__(self) -> Iterator[FrameBatch]:
-        return self
-
-    def __next__(self) -> FrameBatch:
-        """Returns the next batch and moves on."""
-        batch = self.batch(self._next)
-        self._next += 1
-        return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns where the iterator stands."""
-        return {"next_batch": self._next}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from where a sampler of the same arguments stood."""
-        self._next = state["next_batch"]

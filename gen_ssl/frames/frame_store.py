@@ -101,8 +101,12 @@ class FrameStore:
         _warn_of_damage(folder, shards, unreadable)
         store = cls(shards)
         if preload:
-            store._decoded = store.frames(np.arange(len(store)))
+            store.preload()
         return store
+
+    def preload(self) -> None:
+        """Decodes every frame into memory: from then on only the console's RAM is read from disk."""
+        self._decoded = self.frames(np.arange(len(self)))
 
     def __len__(self) -> int:
         """Returns the number of frames."""
@@ -118,8 +122,7 @@ class FrameStore:
 
         Raises IndexError for an index outside 0 .. len - 1.
         """
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"indices must lie in 0..{len(self) - 1}, got {indices.min()}..{indices.max()}")
+        self._check_indices(indices)
         if self._decoded is not None:
             return self._decoded.index_select(0, torch.from_numpy(indices))
         result = torch.empty((len(indices), *self.frame_shape), dtype=torch.uint8)
@@ -171,8 +174,7 @@ class FrameStore:
         """
         if stack < 1:
             raise ValueError(f"stack must be at least 1, got {stack}")
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"indices must lie in 0..{len(self) - 1}, got {indices.min()}..{indices.max()}")
+        self._check_indices(indices)
         episode = self.episode_ids[indices]
         newest = indices + np.array(time_offsets, dtype=np.int64)[:, None]  # (k, b)
         if ((newest < self.episodes.starts[episode]) | (newest >= self.episodes.ends[episode])).any():
@@ -185,11 +187,12 @@ class FrameStore:
     def ram(self, indices: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b 128"]:
         """Returns the console's memory at these frames; cheapest for many at once.
 
-        Raises ValueError when the store was written without it.
+        Raises ValueError when the store was written without it, and IndexError for an index outside 0 .. len - 1.
         """
         if not self.has_ram:
             without = sorted({shard.header.game for shard in self._shards if not shard.header.has_ram})
             raise ValueError(f"the frames of {', '.join(without)} were stored without the console's memory")
+        self._check_indices(indices)
         result = np.empty((len(indices), RAM_BYTES), dtype=np.uint8)
         order = np.argsort(indices, kind="stable")
         ordered = indices[order]
@@ -215,6 +218,10 @@ class FrameStore:
         start, end = self.episodes.starts[self.episode_ids], self.episodes.ends[self.episode_ids]
         inside = (index + min(offsets) >= start) & (index + max(offsets) < end)
         return np.flatnonzero(inside & chosen[self.episode_ids])
+
+    def _check_indices(self, indices: Int64[np.ndarray, " b"]) -> None:
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise IndexError(f"indices must lie in 0..{len(self) - 1}, got {indices.min()}..{indices.max()}")
 
 
 def _check_alike(shards: Sequence[ShardContents]) -> None:

@@ -163,5 +163,6 @@ def sections(written: memoryview) -> Iterator[Section]:
         payload = written[at : at + length]
         if len(payload) < length:
             return
-        yield Section(payload, at, zlib.crc32(payload) == checksum)
+        # Nothing of ours is empty: a tail of zeros, which a crash may leave, reads as sections of length 0.
+        yield Section(payload, at, length > 0 and zlib.crc32(payload) == checksum)
         at += length

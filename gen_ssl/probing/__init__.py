@@ -1,7 +1,7 @@
 """What can be read off an encoder's features: state variables, positions, the next reward and action."""
 
 from .encoder_probe import EncoderProbe, ProbeConfig, ProbeScores
-from .labels import LabelledFrames, Labels, frame_labels, labelled_frames
+from .labels import LabelledFrames, Labels, frame_labels, labelled_frames, state_columns
 from .linear_classifiers import LinearConfig
 from .nearest_neighbours import nearest_neighbour_classes
 from .supervised import SupervisedConfig, train_supervised
@@ -18,6 +18,7 @@ __all__ = [
     "frame_labels",
     "labelled_frames",
     "nearest_neighbour_classes",
+    "state_columns",
     "train_supervised",
     "weighted_f1",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..encoders import Encoder
 from ..frames import FrameStore
 from ..frames.episode_split import Split
-from .labels import LabelledFrames, Labels, informative, labelled_frames
+from .labels import LabelledFrames, Labels, informative, labelled_frames, state_columns
 from .linear_classifiers import LinearClassifiers, LinearConfig
 from .nearest_neighbours import nearest_neighbour_classes
 from .positions import position_r2
@@ -26,9 +26,14 @@ class ProbeConfig:
 
     stack: int = 4
     split_seed: int = 0  # that of pretraining: its training episodes are the probe's, so the test stays unseen
+    most_frames: int = 20_000  # of the store, evenly spaced: time and memory grow with them
     least_entropy: float = 0.6  # of a variable's values, in nats; fewer would be predicted by the most frequent one
     num_neighbours: int = 20
     linear: LinearConfig = field(default_factory=LinearConfig)
+
+    def __post_init__(self) -> None:
+        if self.most_frames < 1:
+            raise ValueError(f"most_frames must be at least 1, got {self.most_frames}")
 
 
 class ProbeScores(NamedTuple):
@@ -50,7 +55,9 @@ class EncoderProbe:
         """
         self.config = config
         self.store = store
-        parts = labelled_frames(store, labels, stack=config.stack, split_seed=config.split_seed)
+        parts = labelled_frames(
+            store, labels, stack=config.stack, split_seed=config.split_seed, most_frames=config.most_frames
+        )
         self.labels = informative(labels, parts["train"].indices, least_entropy=config.least_entropy)
         if not self.labels:
             raise ValueError(
@@ -119,8 +126,8 @@ class EncoderProbe:
     def _mean_over_categories(self, scores: dict[str, float]) -> float:
         """Returns the mean over categories of each category's mean; action and reward are not of the game's state."""
         by_category: dict[str, list[float]] = {}
-        for variable in self.labels:
+        for index in state_columns(self.labels):
+            variable = self.labels[index]
             by_category.setdefault(variable.category, []).append(scores[variable.name])
-        of_state = {name: values for name, values in by_category.items() if name not in ("action", "reward")}
-        means = [float(np.mean(values)) for values in (of_state or by_category).values()]
+        means = [float(np.mean(values)) for values in by_category.values()]
         return float(np.mean(means))

@@ -52,6 +52,12 @@ def informative(labels: Sequence[Labels], indices: Int64[np.ndarray, " n"], *, l
     return [variable for variable in labels if _entropy(variable.values[indices]) >= least_entropy]
 
 
+def state_columns(labels: Sequence[Labels]) -> list[int]:
+    """Returns the places of the game's state variables: of all but action and reward, unless there are no others."""
+    of_state = [index for index, variable in enumerate(labels) if variable.category not in ("action", "reward")]
+    return of_state or list(range(len(labels)))
+
+
 def _entropy(values: Int64[np.ndarray, " n"]) -> float:
     counts = np.bincount(values)
     shares = counts[counts > 0] / len(values)
@@ -59,18 +65,22 @@ def _entropy(values: Int64[np.ndarray, " n"]) -> float:
 
 
 def labelled_frames(
-    store: FrameStore, labels: Sequence[Labels], *, stack: int, split_seed: int = 0
+    store: FrameStore, labels: Sequence[Labels], *, stack: int, split_seed: int = 0, most_frames: int
 ) -> dict[Split, LabelledFrames]:
     """Splits the store's frames by whole episodes, and leaves out of a later part what an earlier part shows already.
 
-    Episodes begin alike, so stacks repeat: a test on what was learned from would measure memory.
+    Of a store of more than `most_frames` frames it takes so many, evenly spaced. Episodes begin alike, so stacks
+    repeat: a test on what was learned from would measure memory.
     """
+    taken = np.zeros(len(store), dtype=np.bool_)
+    taken[np.linspace(0, len(store) - 1, min(most_frames, len(store))).astype(np.int64)] = True
     episodes = split_episodes(store, seed=split_seed)
     values = np.stack([variable.values for variable in labels], axis=1)
     seen: set[bytes] = set()
     parts: dict[Split, LabelledFrames] = {}
     for split in ("train", "validation", "test"):
         indices = store.valid_indices(episodes=episodes.episodes(split))
+        indices = indices[taken[indices]]
         digests = [
             hashlib.blake2b(frames.tobytes(), digest_size=16).digest()
             for chunk in np.array_split(indices, max(len(indices) // 1_000, 1))

@@ -12,8 +12,8 @@ __all__ = ["VIEWS", "Compose", "RandomIntensity", "RandomShift", "Views", "defau
 def default_views() -> Compose:
     """Returns a shift of up to 2 pixels and a change of intensity.
 
-    In random play of Pong, a shift of 2 keeps the ball in both views of 99% of the pairs, and of 94% where it is within
-    6 pixels of a side; a shift of 4 of 98% and 76% (scripts/benchmark_views.py).
+    In random play of Pong, a shift of 2 keeps the ball in both views of 99% of the pairs, and of 96% where it is within
+    6 pixels of a side; a shift of 4 of 98% and 81% (scripts/benchmark_views.py).
     """
     return Compose(RandomShift(2), RandomIntensity())
 

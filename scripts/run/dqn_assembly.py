@@ -1,5 +1,6 @@
 """Builds what a DQN run is made of from its configuration: games, network, agent, memory."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,10 +13,13 @@ from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, R
 from agents.training import agent_stack
 from envs import SeededEpisodes, make_atari_vector, make_catch_vector
 from gen_ssl.encoders import ENCODER_NAMES, Encoder, load_encoder, make_encoder
+from gen_ssl.encoders.saving import WEIGHTS_FILE
 
 from .devices import available_cores, can_compile, computes_in_bfloat16
 from .dqn_config import DQNRunConfig, ReplayConfig
 from .seeding import integer_seed
+
+KEPT_ENCODER = "encoder"  # the folder of a run with the saved encoder that it began with
 
 
 def build_games(config: DQNRunConfig, *, num_envs: int, purpose: str) -> SeededEpisodes:
@@ -81,6 +85,7 @@ def num_actions(games: SeededEpisodes) -> int:
 
 def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
     """Returns a run that has not begun."""
+    check_encoder(config)
     games = build_games(config, num_envs=config.num_envs, purpose="training")
     agent = build_agent(config, games, device=device)
     environment: VectorEnvironment = games
@@ -95,6 +100,26 @@ def build_training(config: DQNRunConfig, *, device: torch.device) -> Training:
         config=config.training,
         seed=integer_seed(config.seed, "exploration and sampling"),
     )
+
+
+def check_encoder(config: DQNRunConfig) -> None:
+    """Raises ValueError for the learning rate of an encoder that does not learn."""
+    rate = config.dqn.encoder_learning_rate
+    if config.encoder_mode == "frozen" and rate is not None:
+        raise ValueError(f"a frozen encoder does not learn: encoder_learning_rate must be None, got {rate}")
+
+
+def keep_encoder(config: DQNRunConfig, run: Path) -> None:
+    """Copies the saved encoder that a run begins with into the run's folder, unless it is there already."""
+    if config.encoder not in ENCODER_NAMES and not (run / KEPT_ENCODER / WEIGHTS_FILE).exists():
+        load_encoder(config.encoder).save_pretrained(run / KEPT_ENCODER)
+
+
+def with_kept_encoder(config: DQNRunConfig, run: Path) -> DQNRunConfig:
+    """Returns a run's configuration with the encoder of its own folder, where there is none at the path it names."""
+    kept = run / KEPT_ENCODER
+    gone = config.encoder not in ENCODER_NAMES and not Path(config.encoder).exists()
+    return replace(config, encoder=str(kept)) if gone and kept.is_dir() else config
 
 
 def build_encoder(name: str, observation_shape: tuple[int, int, int]) -> Encoder:

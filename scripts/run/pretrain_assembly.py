@@ -22,7 +22,7 @@ from gen_ssl.reconstruction import equal_weights
 from gen_ssl.views import make_views
 
 from .devices import computes_in_bfloat16
-from .pretrain_config import PretrainRunConfig
+from .pretrain_config import FramesConfig, PretrainRunConfig
 from .pretrain_probe import build_probe, knn_score
 from .seeding import integer_seed
 
@@ -67,11 +67,12 @@ def build_encoder(config: PretrainRunConfig, frame_shape: tuple[int, int, int]) 
     return encoder
 
 
-def open_frames(folder: Path, *, memory_gigabytes: float) -> FrameStore:
+def open_frames(folder: Path, *, memory_gigabytes: float = FramesConfig.memory_gigabytes) -> FrameStore:
     """Returns the store of a folder, its frames decoded into memory if they take at most so much of it."""
     store = FrameStore.open(folder)
-    decoded_bytes = len(store) * math.prod(store.frame_shape)
-    return FrameStore.open(folder, preload=True) if decoded_bytes <= 1e9 * memory_gigabytes else store
+    if len(store) * math.prod(store.frame_shape) <= 1e9 * memory_gigabytes:
+        store.preload()
+    return store
 
 
 def build_method(config: PretrainRunConfig, store: FrameStore, fabric: Fabric) -> nn.Module:

@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from envs import AtariConfig
 from gen_ssl.conditional_vae import Condition
+from gen_ssl.contrast import check_several
 from gen_ssl.encoders import ENCODER_NAMES
-from gen_ssl.methods import METHODS
+from gen_ssl.encoders.saving import read_config
+from gen_ssl.methods import CONTRASTIVE_METHODS, METHODS
 from gen_ssl.pretraining import PretrainingConfig
 from gen_ssl.views import VIEWS
 
@@ -23,6 +26,8 @@ class FramesConfig:
     def __post_init__(self) -> None:
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be at least 1, got {self.num_frames}")
+        if self.frames is None:
+            AtariConfig(game=self.game)  # refuses a game that cannot be played, before anything is
 
     @property
     def label(self) -> str:
@@ -47,7 +52,7 @@ class PretrainRunConfig:
     masks: Literal["random", "motion"] = "random"  # mae: which patches are hidden
     mask_ratio: float = 0.75  # mae
     pixel_weights: Literal["equal", "motion"] = "equal"  # autoencoder and VAEs: whose errors count
-    condition: Condition = "game"  # conditional-vae: what posterior and decoder are told
+    condition: Condition = "action"  # conditional-vae: what posterior and decoder are told; game: of several games only
     compile: bool = False  # torch.compile the encoder: half a minute at first
     checkpoint_every_steps: int = 500
     pictures_every_steps: int = 500  # views, masks, reconstructions in TensorBoard
@@ -67,3 +72,16 @@ class PretrainRunConfig:
                 f"encoder must be one of {', '.join(ENCODER_NAMES)} or the folder of a saved encoder, "
                 f"got {self.encoder!r}"
             )
+        if self.method == "mae" and _architecture(self.encoder) not in ("ViT", None):
+            raise ValueError(
+                f"the method mae needs a ViT, which can leave patches out, got the encoder {self.encoder!r}"
+            )
+        if self.method in CONTRASTIVE_METHODS:
+            check_several(self.pretraining.batch_size)
+
+
+def _architecture(encoder: str) -> str | None:
+    """Returns the architecture of an encoder by name or in a folder; None of one that only the Hub knows."""
+    if encoder in ENCODER_NAMES:
+        return encoder.partition("-")[0]
+    return read_config(Path(encoder))[0] if Path(encoder).is_dir() else None

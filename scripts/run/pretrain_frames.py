@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from envs import AtariConfig
-from gen_ssl.frames import read_shard
 
 from .devices import available_cores
 from .interruption import Interruption
 from .progress import Progress
-from .recorded_play import ShardJob, record_shards
+from .recorded_play import record_shards, shard_jobs
 
 SHARD_FRAMES = 5_000
 
@@ -18,21 +17,9 @@ def collect_random_frames(folder: Path, *, game: str, num_frames: int, seed: int
 
     Raises KeyboardInterrupt when Ctrl-C stopped it: what is written is kept.
     """
-    jobs = [
-        ShardJob(
-            folder=folder,
-            number=number,
-            num_frames=min(SHARD_FRAMES, num_frames - first),
-            rules=AtariConfig(game=game),
-            agent=None,
-            epsilon=1.0,
-            seed=seed,
-            device="cpu",
-        )
-        for number, first in enumerate(range(0, num_frames, SHARD_FRAMES))
-    ]
+    jobs = shard_jobs(folder, [AtariConfig(game=game)], num_frames=num_frames, shard_frames=SHARD_FRAMES, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [job for job in jobs if not _is_written(job)]
+    missing = [job for job in jobs if not job.is_written]
     done = num_frames - sum(job.num_frames for job in missing)
     if not missing:
         return
@@ -42,10 +29,3 @@ def collect_random_frames(folder: Path, *, game: str, num_frames: int, seed: int
             progress.update(done)
         if interruption.requested:
             raise KeyboardInterrupt
-
-
-def _is_written(job: ShardJob) -> bool:
-    try:
-        return read_shard(job.path).num_lost == 0
-    except (FileNotFoundError, ValueError):
-        return False

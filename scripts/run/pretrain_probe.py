@@ -8,7 +8,14 @@ from torch import nn
 
 from gen_ssl.encoders import Encoder
 from gen_ssl.frames import FrameStore, Split
-from gen_ssl.probing import EncoderProbe, LabelledFrames, ProbeConfig, nearest_neighbour_classes, weighted_f1
+from gen_ssl.probing import (
+    EncoderProbe,
+    LabelledFrames,
+    ProbeConfig,
+    nearest_neighbour_classes,
+    state_columns,
+    weighted_f1,
+)
 
 from .probe_assembly import probe_labels
 
@@ -27,10 +34,12 @@ def build_probe(store: FrameStore, *, stack: int) -> EncoderProbe | None:
 
 
 def knn_score(probe: EncoderProbe) -> Callable[[Encoder], float]:
-    """Returns what scores an encoder by k-NN on a part of the frames: mean weighted F1 over the variables.
+    """Returns what scores an encoder by k-NN on a part of the frames: mean weighted F1 over the state's variables.
 
-    Tested on validation episodes, so that the probe at the end has a test of its own.
+    Action and reward count only where there is nothing else: random play's actions are chance, and would hide what the
+    others show. Tested on validation episodes, so that the probe at the end has a test of its own.
     """
+    columns = state_columns(probe.labels)
     train, test = _some(probe, "train", KNN_TRAINING_FRAMES), _some(probe, "validation", KNN_TEST_FRAMES)
     stacks = {id(part): probe.store.stacks(part.indices, stack=probe.config.stack) for part in (train, test)}
 
@@ -45,8 +54,7 @@ def knn_score(probe: EncoderProbe) -> Callable[[Encoder], float]:
         )
         encoder.train(was_training)
         predicted = nearest_neighbour_classes(of_train, train.classes, of_test)
-        scores = [weighted_f1(test.classes[:, index], predicted[:, index]) for index in range(predicted.shape[1])]
-        return float(np.mean(scores))
+        return float(np.mean([weighted_f1(test.classes[:, index], predicted[:, index]) for index in columns]))
 
     return score
 

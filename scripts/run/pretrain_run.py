@@ -16,7 +16,7 @@ from gen_ssl.pretraining import Metrics, NonFiniteLossError, pretrain
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config_file import config_to_json
 from .interruption import Interruption
-from .pretrain_assembly import build_parts
+from .pretrain_assembly import PretrainingParts
 from .pretrain_config import PretrainRunConfig
 from .progress import Progress
 from .run_directory import RunDirectory
@@ -32,21 +32,20 @@ class PretrainRun:
         self,
         config: PretrainRunConfig,
         directory: RunDirectory,
-        folder: Path,
+        parts: PretrainingParts,
         fabric: Fabric,
         *,
         resumes: bool = False,
     ) -> None:
-        """Builds everything on the frames of `folder`, and continues from the checkpoint when the run has one."""
+        """Opens everything that is written to, and continues from the checkpoint when a resumed run has one."""
         self._started = time.monotonic()
         self.config = config
         self.directory = directory
         self.fabric = fabric
-        parts = build_parts(config, folder, fabric)
         self.pretraining, self.store, self.probe = parts.pretraining, parts.store, parts.probe
         self._held_out = parts.held_out
-        # A run killed before its first checkpoint begins again.
-        if resumes and directory.checkpoint.exists():
+        # A run killed before its first checkpoint begins again. The first process looks: all have to do the same.
+        if fabric.broadcast(resumes and directory.checkpoint.exists()):
             self._load(load_checkpoint(directory.checkpoint))
         self._saved_at = self._pictured_at = self.steps
         self.board: TensorBoardWriter | None = None  # of the first process only

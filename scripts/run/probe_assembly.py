@@ -30,11 +30,11 @@ def probe_labels(store: FrameStore) -> list[Labels]:
     game = store.games[0]
     labels = list(frame_labels(store))
     if store.has_ram and game in RAM_VARIABLES:
-        memory = store.ram(np.arange(len(store))).astype(np.int64)
+        memory = store.ram(np.arange(len(store)))
         labels += [
             Labels(
                 name=variable.name,
-                values=memory[:, variable.byte],
+                values=memory[:, variable.byte].astype(np.int64),
                 category=variable.category,
                 is_small_object=variable.is_small_object,
                 is_position=variable.axis is not None,

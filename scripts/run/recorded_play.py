@@ -16,7 +16,7 @@ from agents.evaluation import ActingAgent
 from agents.exploration import epsilon_greedy
 from envs import AtariConfig, make_atari
 from envs.ram import console_ram
-from gen_ssl.frames import ShardWriter, shard_path
+from gen_ssl.frames import ShardWriter, read_shard, shard_path
 
 from .devices import set_num_threads
 from .interruption import Interruption
@@ -41,6 +41,46 @@ class ShardJob:
     def path(self) -> Path:
         """Where the shard goes."""
         return shard_path(self.folder, self.rules.game, self.number)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the shard is there and whole, with as many frames as it is to have: otherwise it is played again."""
+        try:
+            shard = read_shard(self.path)
+        except (FileNotFoundError, ValueError):
+            return False
+        return shard.num_lost == 0 and len(shard.actions) >= self.num_frames
+
+
+def shard_jobs(
+    folder: Path,
+    all_rules: Sequence[AtariConfig],
+    *,
+    num_frames: int,
+    shard_frames: int,
+    seed: int,
+    agent: Path | None = None,
+    epsilon: float = 1.0,
+    device: str = "cpu",
+) -> list[ShardJob]:
+    """Returns the jobs that fill a folder with `num_frames` frames of each game; without an agent, of random play.
+
+    All games grow side by side: stopped early, each has some frames.
+    """
+    return [
+        ShardJob(
+            folder=folder,
+            number=first // shard_frames,
+            num_frames=min(shard_frames, num_frames - first),
+            rules=rules,
+            agent=agent,
+            epsilon=epsilon,
+            seed=seed,
+            device=device,
+        )
+        for first in range(0, num_frames, shard_frames)
+        for rules in all_rules
+    ]
 
 
 def record_shards(jobs: Sequence[ShardJob], *, processes: int, interruption: Interruption) -> Iterator[ShardJob]:

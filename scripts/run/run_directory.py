@@ -38,6 +38,17 @@ class RunDirectory:
         Raises FileExistsError when there is a run already.
         """
         path = path if path is not None else Path("runs") / f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
+        cls.check_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        _write_text(path / COMMAND_FILE_NAME, (command or command_line()) + "\n")
+        _write_text(path / VERSIONS_FILE_NAME, json.dumps(versions(), indent=2) + "\n")
+        # The configuration is written last: a folder that has one is a complete run directory.
+        _write_text(path / CONFIG_FILE_NAME, json.dumps(config_to_json(config), indent=2) + "\n")
+        return cls(path=path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises FileExistsError when there is a run at `path` already, or something else."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             how = (
                 f"continue it with --resume {shlex.quote(str(path))}, or"
@@ -45,12 +56,6 @@ class RunDirectory:
                 else "please"
             )
             raise FileExistsError(f"the run directory {path} exists already: {how} name another one")
-        path.mkdir(parents=True, exist_ok=True)
-        _write_text(path / COMMAND_FILE_NAME, (command or command_line()) + "\n")
-        _write_text(path / VERSIONS_FILE_NAME, json.dumps(versions(), indent=2) + "\n")
-        # The configuration is written last: a folder that has one is a complete run directory.
-        _write_text(path / CONFIG_FILE_NAME, json.dumps(config_to_json(config), indent=2) + "\n")
-        return cls(path=path)
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":

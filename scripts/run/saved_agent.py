@@ -9,7 +9,7 @@ import torch
 from agents import DQN
 
 from .checkpoint import load_checkpoint
-from .dqn_assembly import build_agent, build_games
+from .dqn_assembly import build_agent, build_games, with_kept_encoder
 from .dqn_config import DQNRunConfig
 from .run_directory import RunDirectory
 
@@ -38,7 +38,8 @@ def load_agent(path: Path, *, device: torch.device) -> SavedAgent:
     games = build_games(config, num_envs=1, purpose="evaluation")
     try:
         # Compiling pays for itself over thousands of updates; an agent that only acts makes none.
-        agent = build_agent(dataclasses.replace(config, compile="off"), games, device=device)
+        built = dataclasses.replace(with_kept_encoder(config, directory.path), compile="off")
+        agent = build_agent(built, games, device=device)
         agent.load_state_dict(training["agent"])
     except RuntimeError as error:
         raise ValueError(

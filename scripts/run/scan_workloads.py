@@ -1,4 +1,4 @@
-"""What the benchmark of scans measures: one layer on one backend, and S4D's convolution against its plain form."""
+"""What the benchmark of scans measures beside layers: S4D's convolution against its plain form."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,44 +7,9 @@ import torch
 from torch import Tensor
 
 from seqmodels.fft_convolution import fft_convolution
-from seqmodels.mamba import Mamba
-from seqmodels.mamba2 import Mamba2
 from seqmodels.s4d import S4D, s4d_lin
-from seqmodels.scans import Backend
 
 from .sequence_costs import Workload
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanLayer:
-    """A Mamba layer of ours; a callable that builds forward and backward of a batch on a device."""
-
-    model: str  # "mamba" or "mamba2"
-    backend: Backend = "auto"  # of mamba's scan
-    d_model: int
-    d_state: int
-    batch_size: int
-
-    def build(self) -> Mamba | Mamba2:
-        """Returns the layer with new weights."""
-        if self.model == "mamba":
-            return Mamba(self.d_model, d_state=self.d_state, backend=self.backend)
-        return Mamba2(self.d_model, d_state=self.d_state)
-
-    def __call__(self, device: str) -> Workload:
-        """Returns forward and backward of a batch of a length."""
-        layer = self.build().to(device)
-
-        def workload(length: int) -> Callable[[], object]:
-            x = torch.randn(self.batch_size, length, self.d_model, device=device, requires_grad=True)
-
-            def run() -> None:
-                layer(x)[0].square().mean().backward()
-                layer.zero_grad()
-
-            return run
-
-        return workload
 
 
 @dataclass(frozen=True, kw_only=True)

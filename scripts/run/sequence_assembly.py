@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -41,12 +41,17 @@ def build_fabric(config: SequenceRunConfig, device: torch.device, *, num_process
 
 
 def build_task(config: SequenceRunConfig) -> Task:
-    """Returns the run's task: one of `seqmodels.tasks.TASKS`, or a question about the play in a frame store."""
+    """Returns the run's task: one of `seqmodels.tasks.TASKS`, or a question about the play in a frame store.
+
+    Grey pixels come as tokens where the run asks for that or pretrains: only tokens can be hidden and named.
+    """
     if config.task in ATARI_QUESTIONS:
         if config.data is None:
             raise ValueError(f"task {config.task} reads play: name with --data a folder that collect_frames wrote")
-        return atari_task(config.data, question=ATARI_QUESTIONS[config.task])
-    return make_task(config.task, preset=config.preset, data=config.data, cache=config.cache)
+        task: Task = atari_task(config.data, question=ATARI_QUESTIONS[config.task])
+    else:
+        task = make_task(config.task, preset=config.preset, data=config.data, cache=config.cache)
+    return as_tokens(task) if config.pixels_as_tokens or config.pretraining_steps else task
 
 
 def build_test_tasks(config: SequenceRunConfig, task: Task) -> list[Task]:
@@ -154,14 +159,13 @@ class SequenceParts:
 def build_parts(config: SequenceRunConfig, fabric: Fabric) -> SequenceParts:
     """Returns a run that has not begun. Seeds PyTorch's global generator, from which modules draw their weights."""
     torch.manual_seed(integer_seed(config.seed, "weights"))
-    task = build_task(config)
-    tokens = as_tokens(task) if config.pretraining_steps else task
-    task = WithMaskToken(tokens) if config.pretraining_steps else task
+    given = build_task(config)
+    task = WithMaskToken(given) if config.pretraining_steps else given
     test_tasks = tuple(build_test_tasks(config, task))
     model = build_model(config, task.spec, max(one.spec.max_length for one in (task, *test_tasks)))
     trainings = [build_training(config.training, model, task, config.seed, fabric)]
     if config.pretraining_steps:
-        trainings.insert(0, build_pretraining(config, model, MaskedInputs(tokens), fabric))
+        trainings.insert(0, build_pretraining(config, model, MaskedInputs(given), fabric))
     if config.compile:
         model.compile()
     # Dropout draws from here: each process its own.
@@ -184,9 +188,9 @@ def build_pretraining(config: SequenceRunConfig, model: nn.Module, task: Task, f
     if fabric.world_size > 1:
         raise ValueError(f"pretraining runs in one process, got {fabric.world_size}")
     masked = MaskedModel(model.input_layer, model.encoder, num_outputs=task.spec.num_outputs)
-    return build_training(
-        with_total_steps(config.training, config.pretraining_steps), masked, task, config.seed, fabric
-    )
+    # The accuracy at which a run may stop is the task's.
+    training = replace(with_total_steps(config.training, config.pretraining_steps), stop_at_accuracy=0.0)
+    return build_training(training, masked, task, config.seed, fabric)
 
 
 @dataclass(frozen=True)

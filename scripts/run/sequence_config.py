@@ -9,9 +9,10 @@ from seqmodels.optimization import OptimizerConfig
 from seqmodels.training import SequenceTrainingConfig
 
 PresetName = str  # "laptop", "paper", and a task may have more: docs/sequences.md lists them
+Precision = Literal["float32", "bfloat16", "float16"]
 
 # The rates that every model of a comparison is tried with.
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,10 @@ class ArchitectureConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be within [0, 1), got {self.dropout}")
+        for name in ("d_state", "num_heads"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise ValueError(f"{name} must be at least 1, got {given}")
 
     def feed_forward_dim(self, mixer: str) -> int | None:
         """Returns the hidden units after each mixer, None for no such layer."""
@@ -53,10 +58,11 @@ class SequenceRunConfig:
     data: Path | None = None  # folder with the files of a task that has files
     cache: Path = Path("runs/task-cache")  # where tasks that take long to generate keep their examples
     seed: int = 0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of products; weights stay float32
+    precision: Precision = "float32"  # of products; weights stay float32
     compile: bool = False  # torch.compile: half a minute at first
     checkpoint_every_steps: int = 1_000
     pretraining_steps: int = 0  # first predict masked inputs of the same task (Amos et al. 2024)
+    pixels_as_tokens: bool = False  # grey pixels come as 256 tokens, as a model that is pretrained reads them anyway
     test_lengths: tuple[int, ...] = ()  # lengths beyond training at which the trained model is tested
     test_length_examples: int = 256  # of each such length
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
@@ -78,11 +84,22 @@ class SequenceRunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPreset:
-    """A task's settings: a run without its model and seed, and the length of a search for the learning rate."""
+    """A task's settings: a run without its model and seed, and how a comparison searches for the learning rate."""
 
     run: SequenceRunConfig
     search_steps: int  # of each short run that tries a learning rate
+    learning_rates: tuple[float, ...] = LEARNING_RATES  # that a comparison tries with every model
     pretraining_steps: int = 0  # of a model that is pretrained first
+
+
+def log_interval(total_steps: int) -> int:
+    """Returns after how many steps a run of so many logs: a hundred times, and every hundred steps at least."""
+    return max(min(total_steps // 100, 100), 1)
+
+
+def checkpoint_interval(total_steps: int) -> int:
+    """Returns after how many steps a run of so many saves: ten times, and every 2,000 steps at least."""
+    return max(min(total_steps // 10, 2_000), 1)
 
 
 def _preset(
@@ -92,21 +109,23 @@ def _preset(
     batch_size: int,
     preset: PresetName = "laptop",
     learning_rate: float = 3e-3,
+    learning_rates: tuple[float, ...] = LEARNING_RATES,
     search_share: float = 0.25,
     test_lengths: tuple[int, ...] = (),
+    test_length_examples: int = 256,
     pretraining_steps: int = 0,
     weight_decay: float = 0.01,
     warmup_share: float = 0.05,
     validations: int = 10,
-    patience_validations: int = 0,
+    stop_at_accuracy: float = 0.0,
     **architecture: Any,
 ) -> TaskPreset:
     training = SequenceTrainingConfig(
         total_steps=total_steps,
         batch_size=batch_size,
-        log_every_steps=max(total_steps // 100, 1),
+        log_every_steps=log_interval(total_steps),
         validate_every_steps=max(total_steps // validations, 1),
-        patience_validations=patience_validations,
+        stop_at_accuracy=stop_at_accuracy,
         optimizer=OptimizerConfig(
             learning_rate=learning_rate, weight_decay=weight_decay, warmup_steps=round(total_steps * warmup_share)
         ),
@@ -115,26 +134,63 @@ def _preset(
         task=task,
         preset=preset,
         test_lengths=test_lengths,
-        checkpoint_every_steps=max(total_steps // 10, 1),
+        test_length_examples=test_length_examples,
+        checkpoint_every_steps=checkpoint_interval(total_steps),
         architecture=ArchitectureConfig(**architecture),
         training=training,
     )
     return TaskPreset(
-        run=run, search_steps=max(round(total_steps * search_share), 1), pretraining_steps=pretraining_steps
+        run=run,
+        search_steps=max(round(total_steps * search_share), 1),
+        learning_rates=learning_rates,
+        pretraining_steps=pretraining_steps,
     )
 
 
-# Minutes on two cores. Every model of a comparison has these steps, widths and rates.
+# Minutes on two cores. Every model of a comparison has these steps, widths and rates. What is learned to the end stops
+# there; induction heads go on, because lengths beyond training are learned after the length itself.
 LAPTOP = (
-    _preset("selective-copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
-    _preset("selective-copying", preset="laptop-256", total_steps=4_000, batch_size=32, test_lengths=(256, 512, 1_024)),
-    _preset("copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
-    _preset("induction-heads", total_steps=4_000, batch_size=16, test_lengths=(64, 256, 512, 1_024, 2_048, 4_096)),
-    _preset("mqar", total_steps=4_000, batch_size=32, test_lengths=(128, 256)),
-    _preset("adding", total_steps=2_000, batch_size=32, test_lengths=(500, 1_000, 2_000), pooling="last"),
-    _preset("listops", total_steps=5_000, batch_size=32, weight_decay=0.05),
     _preset(
-        "pathfinder", total_steps=2_000, batch_size=32, weight_decay=0.05, pretraining_steps=1_000, bidirectional=True
+        "selective-copying",
+        preset="quick",
+        total_steps=1_500,
+        batch_size=32,
+        test_lengths=(32, 64, 128, 256),
+        learning_rates=(3e-3,),
+        validations=15,
+        stop_at_accuracy=0.999,
+    ),
+    _preset(
+        "selective-copying",
+        total_steps=4_000,
+        batch_size=32,
+        test_lengths=(64, 128, 256, 512),
+        validations=20,
+        stop_at_accuracy=0.9995,
+    ),
+    _preset(
+        "selective-copying",
+        preset="laptop-256",
+        total_steps=5_000,
+        batch_size=16,
+        test_lengths=(256, 512, 1_024),
+        validations=20,
+        stop_at_accuracy=0.9995,
+    ),
+    _preset("copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
+    _preset(
+        "induction-heads",
+        total_steps=8_000,
+        batch_size=8,
+        weight_decay=0.0,  # as Gu and Dao 2023 train them
+        test_lengths=(64, 256, 512, 1_024, 2_048, 4_096),
+        test_length_examples=1_024,
+    ),
+    _preset("mqar", total_steps=5_000, batch_size=32, test_lengths=(128, 256), validations=20, stop_at_accuracy=0.9995),
+    _preset("adding", total_steps=2_500, batch_size=16, test_lengths=(500, 1_000, 2_000), pooling="last"),
+    _preset("listops", total_steps=4_000, batch_size=32, weight_decay=0.05),
+    _preset(
+        "pathfinder", total_steps=1_500, batch_size=32, weight_decay=0.05, pretraining_steps=500, bidirectional=True
     ),
     _preset("text", total_steps=2_000, batch_size=16, weight_decay=0.05, pretraining_steps=1_000),
     _preset("retrieval", total_steps=2_000, batch_size=8, weight_decay=0.05, pretraining_steps=1_000),
@@ -212,13 +268,18 @@ def preset_for(task: str, preset: PresetName) -> TaskPreset:
     raise ValueError(f"unknown task {task!r}: {hint}")
 
 
+def default_preset(task: str) -> PresetName:
+    """Returns what a comparison takes unless told otherwise: `quick` where the task has it, else `laptop`."""
+    return "quick" if ("quick", task) in PRESETS else "laptop"
+
+
 def with_total_steps(training: SequenceTrainingConfig, steps: int) -> SequenceTrainingConfig:
-    """Returns the settings with so many steps; warm-up, logs and validations keep their shares of them."""
+    """Returns the settings with so many steps; warm-up and validations keep their shares, logs come as they would."""
     share = steps / training.total_steps
     return replace(
         training,
         total_steps=steps,
-        log_every_steps=scaled(training.log_every_steps, share),
+        log_every_steps=scaled(training.log_every_steps, log_interval(steps) / log_interval(training.total_steps)),
         validate_every_steps=scaled(training.validate_every_steps, share),
         optimizer=replace(training.optimizer, warmup_steps=scaled(training.optimizer.warmup_steps, share)),
     )

@@ -1,4 +1,4 @@
-"""What a finished run of a sequence model has found, as a file."""
+"""What a finished run of a sequence model has found, or that it diverged, as a file."""
 
 import json
 import os
@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from seqmodels.training import validation_rank
+
 RESULT_FILE_NAME = "result.json"
+DIVERGENCE_FILE_NAME = "diverged.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class SequenceResult:
     learning_rate: float
     steps: int
     tokens: int
-    seconds: float  # wall time of all sittings, validations included
+    seconds: float  # wall time of all sittings, validations and tests included
     parameters: int
     state_size: int  # numbers kept per row after a row of the task
     best_step: int
@@ -36,10 +39,12 @@ class SequenceResult:
         return "accuracy" if "accuracy" in self.test else "loss"
 
     @property
-    def validation_rank(self) -> tuple[float, float]:
-        """Something that is larger the better the run validated: by its metric, then by its loss."""
-        loss = self.validation["loss"]
-        return (self.validation.get("accuracy", -loss), -loss)
+    def last_validation_rank(self) -> tuple[float, float]:
+        """Something that is larger the better the last validation was: by its accuracy, if any, then by its loss.
+
+        Of runs near chance the best of many validations tells which was luckiest; the last is a single draw of each.
+        """
+        return validation_rank(self.curve[-1])
 
     def write(self, folder: Path) -> None:
         """Writes result.json into the run's folder, as a whole or not at all."""
@@ -50,6 +55,30 @@ class SequenceResult:
         """Returns the result in a run's folder, None where the run is not finished."""
         file = folder / RESULT_FILE_NAME
         return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Divergence:
+    """That a run ended with a loss or a gradient that is not finite: it would do so again."""
+
+    model: str  # the run's label
+    seed: int
+    learning_rate: float
+    reason: str
+
+    def write(self, folder: Path) -> None:
+        """Writes diverged.json into the run's folder, as a whole or not at all."""
+        write_json(folder / DIVERGENCE_FILE_NAME, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Divergence | None":
+        """Returns what is written in a run's folder, None where the run did not diverge."""
+        file = folder / DIVERGENCE_FILE_NAME
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+Cell = SequenceResult | Divergence
+"""What a finished cell of a comparison is."""
 
 
 def write_json(path: Path, value: Any) -> None:

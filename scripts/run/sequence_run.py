@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from seqmodels.training import Metrics, train
 
@@ -72,13 +73,12 @@ class SequenceRun:
             training.load_state_dict(state)
         self.curve = saved["curve"]
         self._started -= saved["seconds"]
-        torch.set_rng_state(saved["generator"])  # dropout draws from it
-        if "cuda_generator" in saved and self.fabric.device.type == "cuda":
-            torch.cuda.set_rng_state(saved["cuda_generator"], self.fabric.device)
+        set_generator_states(saved["generators"], self.fabric)
 
     def save(self) -> None:
         """Writes the checkpoint, and before it every curve up to its step."""
         self._saved_at = self.steps
+        generators = generator_states(self.fabric)
         if self.board is None or self.tokens_board is None:
             return
         self.board.flush()
@@ -87,10 +87,8 @@ class SequenceRun:
             "trainings": [training.state_dict() for training in self.parts.trainings],
             "curve": self.curve,
             "seconds": self.seconds(),
-            "generator": torch.get_rng_state(),
+            "generators": generators,
         }
-        if self.fabric.device.type == "cuda":
-            state["cuda_generator"] = torch.cuda.get_rng_state(self.fabric.device)
         save_checkpoint(self.directory.checkpoint, state)
 
     def metrics(self) -> Iterator[Metrics]:
@@ -122,7 +120,6 @@ class SequenceRun:
     def finish(self) -> SequenceResult:
         """Tests the weights of the best validation, also at other lengths, and writes result and last checkpoint."""
         self.save()
-        seconds = self.seconds()
         training = self.parts.training
         training.restore_best()
         lengths = {
@@ -131,6 +128,7 @@ class SequenceRun:
             )
             for task in self.parts.test_tasks
         }
+        test = training.evaluate("test")
         result = SequenceResult(
             task=self.config.task,
             model=self.config.label,
@@ -138,12 +136,12 @@ class SequenceRun:
             learning_rate=training.config.optimizer.learning_rate,
             steps=self.steps,
             tokens=self.tokens,
-            seconds=seconds,
+            seconds=self.seconds(),
             parameters=sum(parameter.numel() for parameter in training.model.parameters()),
             state_size=state_size(training.model, training.task.spec.max_length),
             best_step=training.best_step,
             validation=_best_point(self.curve, training.best_step + self.steps - training.steps),
-            test=training.evaluate("test"),
+            test=test,
             lengths=lengths,
             state_sizes={length: state_size(training.model, int(length)) for length in lengths},
             curve=self.curve,
@@ -171,6 +169,28 @@ class SequenceRun:
         self.board.close()
         self.tokens_board.close()
         result.write(self.directory.path)
+
+
+def generator_states(fabric: Fabric) -> dict[str, Tensor]:
+    """Returns the states of the generators that dropout draws from, a row for each process, all of which must ask."""
+    states = {"cpu": torch.get_rng_state()}
+    if fabric.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(fabric.device)
+    gathered = {}
+    for kind, state in states.items():
+        rows = fabric.all_gather(state.to(fabric.device))
+        assert isinstance(rows, Tensor)
+        gathered[kind] = rows.cpu().reshape(fabric.world_size, -1)
+    return gathered
+
+
+def set_generator_states(states: Mapping[str, Tensor], fabric: Fabric) -> None:
+    """Gives this process its own states back; with another number of processes than then, dropout begins anew."""
+    if len(states["cpu"]) != fabric.world_size:
+        return
+    torch.set_rng_state(states["cpu"][fabric.global_rank].clone())
+    if "cuda" in states and fabric.device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"][fabric.global_rank].clone(), fabric.device)
 
 
 def new_board(folder: Path) -> TensorBoardWriter:

@@ -2,23 +2,30 @@
 
 from collections.abc import Sequence
 from statistics import mean
+from typing import TypeVar
 
 from .sequence_config import SequenceRunConfig
 from .sequence_costs import Cost
-from .sequence_result import SequenceResult
+from .sequence_result import Cell, SequenceResult
+
+Named = TypeVar("Named", SequenceResult, Cell)
+DIVERGED = "diverged"
 
 
-def by_model(results: Sequence[SequenceResult]) -> dict[str, list[SequenceResult]]:
+def by_model(cells: Sequence[Named]) -> dict[str, list[Named]]:
     """Returns the results of each model, models and seeds in the order in which they come."""
-    groups: dict[str, list[SequenceResult]] = {}
-    for result in results:
-        groups.setdefault(result.model, []).append(result)
+    groups: dict[str, list[Named]] = {}
+    for cell in cells:
+        groups.setdefault(cell.model, []).append(cell)
     return groups
 
 
-def results_table(results: Sequence[SequenceResult]) -> str:
-    """Returns one row a model: its size, its rate, the test metric of every seed, and what it took."""
-    metric = results[0].metric
+def results_table(cells: Sequence[Cell]) -> str:
+    """Returns one row a model: its size, its rate, the test metric of every seed, and what it took.
+
+    At least one cell has a result. A model of which a seed diverged has no mean: that of the others would flatter it.
+    """
+    metric = next(cell.metric for cell in cells if isinstance(cell, SequenceResult))
     header = [
         "model",
         "parameters",
@@ -26,25 +33,31 @@ def results_table(results: Sequence[SequenceResult]) -> str:
         "learning rate",
         f"test {metric}, mean",
         "each seed",
+        "steps",
         "minutes",
         "tokens a second",
     ]
     rows = []
-    for model, group in by_model(results).items():
-        values = [result.test[metric] for result in group]
-        rows.append(
-            [
-                model,
-                f"{group[0].parameters:,}",
-                f"{group[0].state_size:,}",
-                f"{group[0].learning_rate:g}",
-                figure(mean(values), metric),
-                ", ".join(figure(value, metric) for value in values),
-                f"{mean(result.seconds for result in group) / 60:.1f}",
-                f"{mean(result.tokens / result.seconds for result in group):,.0f}",
+    for model, group in by_model(cells).items():
+        results = [cell for cell in group if isinstance(cell, SequenceResult)]
+        seeds = [figure(cell.test[metric], metric) if isinstance(cell, SequenceResult) else DIVERGED for cell in group]
+        row = [model, "", "", f"{group[0].learning_rate:g}", DIVERGED, ", ".join(seeds), "", "", ""]
+        if results:
+            row[1:3] = [f"{results[0].parameters:,}", f"{results[0].state_size:,}"]
+            row[6:] = [
+                f"{mean(result.steps for result in results):,.0f}",
+                f"{mean(result.seconds for result in results) / 60:.1f}",
+                f"{mean(training_speed(result) for result in results):,.0f}",
             ]
-        )
+        if len(results) == len(group):
+            row[4] = figure(mean(result.test[metric] for result in results), metric)
+        rows.append(row)
     return markdown(header, rows)
+
+
+def training_speed(result: SequenceResult) -> float:
+    """Returns the tokens learned from a second, by wall time up to the last validation: tests are left out."""
+    return result.curve[-1]["tokens"] / result.curve[-1]["seconds"]
 
 
 def lengths_table(results: Sequence[SequenceResult]) -> str:
@@ -62,13 +75,13 @@ def lengths_table(results: Sequence[SequenceResult]) -> str:
     return markdown(["model", *(f"L {length:,}" for length in lengths)], rows)
 
 
-def settings_table(chosen: Sequence[SequenceRunConfig], searched: Sequence[SequenceResult]) -> str:
-    """Returns one row a model: what it was trained with, and the validation of every rate that was tried."""
+def settings_table(chosen: Sequence[SequenceRunConfig], searched: Sequence[Cell]) -> str:
+    """Returns one row a model: what it was trained with, and the last validation of every rate that was tried."""
     rows = []
     for config in chosen:
         training, optimizer = config.training, config.training.optimizer
         feed_forward = config.architecture.feed_forward_dim(config.model)
-        tried = [result for result in searched if result.model == config.label]
+        tried = [cell for cell in searched if cell.model == config.label]
         rows.append(
             [
                 config.label,
@@ -80,11 +93,15 @@ def settings_table(chosen: Sequence[SequenceRunConfig], searched: Sequence[Seque
                 str(optimizer.warmup_steps),
                 f"{optimizer.weight_decay:g}",
                 f"{optimizer.learning_rate:g}",
-                ", ".join(f"{one.learning_rate:g}: {figure(one.validation[one.metric], one.metric)}" for one in tried),
+                ", ".join(f"{cell.learning_rate:g}: {_last_validation(cell)}" for cell in tried),
             ]
         )
-    header = ["model", "width", "layers", "feed-forward", "batch", "steps", "warm-up", "decay", "rate", "rates tried"]
-    return markdown(header, rows)
+    header = ["model", "width", "layers", "feed-forward", "batch", "steps at most", "warm-up", "decay", "rate"]
+    return markdown([*header, "rates tried"], rows)
+
+
+def _last_validation(cell: Cell) -> str:
+    return figure(cell.curve[-1][cell.metric], cell.metric) if isinstance(cell, SequenceResult) else DIVERGED
 
 
 def costs_table(costs: dict[str, list[Cost]]) -> str:

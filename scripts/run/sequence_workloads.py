@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.mixers import MIXERS, make_mixer
+from seqmodels.scans import Backend
+from seqmodels.sequence_model import outputs_of
 
 from .sequence_costs import Workload
 
+OURS = "cartridge"
 PREFILL_CHUNK = 1_024  # positions taken at once on the way to the context at which steps are measured
 
 
@@ -20,21 +23,22 @@ PREFILL_CHUNK = 1_024  # positions taken at once on the way to the context at wh
 class Layer:
     """One layer, ours or a peer's; a callable that builds what is measured of it on a device."""
 
-    implementation: str  # "cartridge" or the peer's package
+    implementation: str  # ours or the peer's package
     model: str
     d_model: int
     batch_size: int
-    d_state: int | None = None
+    d_state: int | None = None  # None, and auto: the mixer's own
+    backend: Backend = "auto"  # of a selective scan
 
     def __call__(self, device: str) -> Workload:
         """Returns forward and backward of a batch of a length."""
-        layer = self.build().to(device)
+        layer: Any = self.build().to(device)
 
         def workload(length: int) -> Callable[[], object]:
             x = torch.randn(self.batch_size, length, self.d_model, device=device, requires_grad=True)
 
             def run() -> None:
-                outputs = layer(x)
+                outputs = outputs_of(layer, x) if self.implementation == OURS else layer(x)
                 outputs = outputs[0] if isinstance(outputs, tuple) else outputs
                 outputs.square().mean().backward()
                 layer.zero_grad()
@@ -45,10 +49,11 @@ class Layer:
 
     def build(self) -> nn.Module:
         """Returns the layer with new weights."""
-        if self.implementation != "cartridge":
+        if self.implementation != OURS:
             return PEERS[self.implementation, self.model](self)
-        takes_state = "d_state" in inspect.signature(MIXERS[self.model]).parameters
-        options = {"d_state": self.d_state} if takes_state and self.d_state is not None else {}
+        known = inspect.signature(MIXERS[self.model]).parameters
+        asked: dict[str, Any] = {"d_state": self.d_state, "backend": self.backend}
+        options = {name: value for name, value in asked.items() if name in known and value is not None}
         mixer: Any = make_mixer(self.model, self.d_model, **options)
         assert isinstance(mixer, nn.Module)
         return mixer

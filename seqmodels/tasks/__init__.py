@@ -1,7 +1,8 @@
 """Tasks that ask how far a sequence model remembers: generated ones, and those of published files.
 
-`TASKS` is the one table of them: a name, a preset, and what builds it. "laptop" learns in minutes on two cores, "paper"
-has the published sizes. `make_task` builds by name and says which names are near one that does not exist.
+`TASKS` is the one table of them: a name, a preset, and what builds it. "quick" and "laptop" are learned in minutes on
+two cores, "paper" has the published sizes. `make_task` builds by name and says which names are near one that does not
+exist.
 """
 
 from collections.abc import Callable
@@ -54,6 +55,7 @@ _MQAR_PAPER_SIZES = (
 
 TASKS: dict[str, dict[str, TaskFactory]] = {
     "selective-copying": {
+        "quick": lambda _: SelectiveCopying(num_slots=32, num_tokens=4),
         "laptop": lambda _: SelectiveCopying(num_slots=64, num_tokens=8),
         "laptop-256": lambda _: SelectiveCopying(num_slots=256, num_tokens=16),
         "paper": lambda _: SelectiveCopying(num_slots=4096, num_tokens=16),

@@ -9,19 +9,20 @@ from .byte_classification import ByteClassification, LabelledTexts, byte_rows
 from .published_files import Published, locate
 from .task import Split
 
-AAN = Published(
-    task="retrieval",
-    place="lra_release/tsv_data",
-    contents=(
-        "new_aan_pairs.train.tsv, new_aan_pairs.eval.tsv and new_aan_pairs.test.tsv of lra_release.gz (Tay et al. "
-        "2021): lines of label, id, id, text, text between tabs, without a header"
-    ),
-)
 _FILES: dict[Split, str] = {
     "train": "new_aan_pairs.train.tsv",
     "validation": "new_aan_pairs.eval.tsv",
     "test": "new_aan_pairs.test.tsv",
 }
+AAN = Published(
+    task="retrieval",
+    place="lra_release/tsv_data",
+    files=tuple(_FILES.values()),
+    contents=(
+        "new_aan_pairs.train.tsv, new_aan_pairs.eval.tsv and new_aan_pairs.test.tsv of lra_release.gz (Tay et al. "
+        "2021): lines of label, id, id, text, text between tabs, without a header"
+    ),
+)
 _NUM_COLUMNS = 5
 
 
@@ -40,8 +41,6 @@ def _load(folder: Path | None, max_length: int) -> dict[Split, LabelledTexts]:
 
 
 def _read(path: Path, max_length: int) -> LabelledTexts:
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; expected in {path.parent} are {AAN.contents}")
     texts: list[bytes] = []
     labels: list[int] = []
     with path.open("rb") as lines:

@@ -13,6 +13,7 @@ from .task import Split
 IMDB = Published(
     task="text",
     place="aclImdb",
+    files=("train/pos/*.txt", "train/neg/*.txt", "test/pos/*.txt", "test/neg/*.txt"),
     contents=(
         "the folder of aclImdb_v1.tar.gz (Maas et al. 2011): train/pos, train/neg, test/pos and test/neg with one "
         "review in each .txt file"
@@ -49,10 +50,7 @@ def _load(folder: Path | None, max_length: int) -> dict[Split, LabelledTexts]:
 def _read(folder: Path) -> list[tuple[bytes, int]]:
     reviews = []
     for label, name in enumerate(("neg", "pos")):
-        files = sorted((folder / name).glob("*.txt"))
-        if not files:
-            raise FileNotFoundError(f"task text found no .txt file in {folder / name}; expected is {IMDB.contents}")
-        reviews += [(file.read_bytes(), label) for file in files]
+        reviews += [(file.read_bytes(), label) for file in sorted((folder / name).glob("*.txt"))]
     return reviews
 
 

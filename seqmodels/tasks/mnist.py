@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from .pixel_classification import PixelClassification
-from .pixel_rows import PixelInput, PixelRows, with_validation
+from .pixel_rows import PixelRows, with_validation
 from .published_files import Published, hub_examples, locate
 from .task import Split
 
 MNIST = Published(
     task="sequential-mnist",
     place="MNIST/raw",
+    files=tuple(f"{part}-{kind}-ubyte*" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")),
     contents=(
         "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte as LeCun "
         "et al. published them, each also as .gz"
@@ -26,7 +27,7 @@ MNIST = Published(
 _UNSIGNED_BYTE = 0x08  # the type of an idx file's numbers
 
 
-def sequential_mnist(data: Path | None, *, inputs: PixelInput = "values") -> PixelClassification:
+def sequential_mnist(data: Path | None) -> PixelClassification:
     """Returns the task of 28 x 28 grey pixels and ten digits, from the idx files or through `datasets`.
 
     A tenth of the training images, drawn once and for all, is the validation set; MNIST has none. Source: Le et al.
@@ -38,7 +39,6 @@ def sequential_mnist(data: Path | None, *, inputs: PixelInput = "values") -> Pix
         num_pixels=28 * 28,
         num_channels=1,
         num_classes=10,
-        inputs=inputs,
     )
 
 
@@ -62,10 +62,8 @@ def _read(folder: Path, name: str) -> PixelRows:
 
 
 def _idx_file(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.exists():
-            return path
-    raise FileNotFoundError(f"task {MNIST.task} found neither {name} nor {name}.gz in {folder}")
+    """Returns the file as it is or, where that is not there, packed; `locate` has found one of them."""
+    return folder / name if (folder / name).exists() else folder / f"{name}.gz"
 
 
 def read_idx(path: Path, *, num_axes: int) -> UInt8[np.ndarray, "..."]:

@@ -8,11 +8,12 @@ import numpy as np
 from .dataset_cache import Arrays, cached_arrays
 from .pathfinder_images import draw_pathfinder
 from .pathfinder_settings import PathfinderSettings
-from .pixel_rows import PixelInput, PixelRows
+from .pixel_rows import PixelRows
 from .stored_batches import consecutive_splits, stored_batches
 from .task import Batch, Split, TaskSpec
 
 _IMAGES_PER_GROUP = 1000  # drawn from one stream of random numbers
+_VERSION = 1  # raised when the same settings give other images, so that those kept before are not read
 
 
 class Pathfinder:
@@ -53,11 +54,9 @@ class Pathfinder:
         num_train: int = 160_000,
         num_validation: int = 20_000,
         num_test: int = 20_000,
-        inputs: PixelInput = "values",
         cache: Path | None = None,
     ) -> None:
         self.settings = settings
-        self._pixel_input: PixelInput = inputs
         self._cache = cache
         self._splits = consecutive_splits(train=num_train, validation=num_validation, test=num_test)
         self._num_pixels = (settings.size // settings.shrink) ** 2
@@ -69,8 +68,8 @@ class Pathfinder:
         """What goes in and what comes out."""
         return TaskSpec(
             name="pathfinder",
-            input=self._pixel_input,
-            num_inputs=1 if self._pixel_input == "values" else 256,
+            input="values",
+            num_inputs=1,
             output="class",
             num_outputs=2,
             max_length=self._num_pixels,
@@ -81,8 +80,9 @@ class Pathfinder:
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of a split, as in Task."""
         if self._rows is None:
-            drawn = cached_arrays(self._cache, "pathfinder", (self.settings, self._num_images), self._draw)
-            self._rows = PixelRows(drawn["images"], drawn["labels"], self._pixel_input)
+            settings = (_VERSION, self.settings, self._num_images)
+            drawn = cached_arrays(self._cache, "pathfinder", settings, self._draw)
+            self._rows = PixelRows(drawn["images"], drawn["labels"])
         return stored_batches(
             self._rows.gather, self._splits, split, batch_size=batch_size, seed=seed, first_batch=first_batch
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Int64
 
-from .pixel_rows import PixelInput, PixelRows
+from .pixel_rows import PixelRows
 from .stored_batches import stored_batches
 from .task import Batch, Split, TaskSpec
 
@@ -14,7 +14,7 @@ class PixelClassification:
     r"""Reads an image from left to right and from top to bottom, one pixel a step, and answers with its class.
 
     `load` brings the images of each split; it is called when a batch is first asked for. A pixel is its channels'
-    values from -1 to 1, or with inputs="tokens", for one channel, one of 256 tokens.
+    values from -1 to 1; of grey ones `pixel_tokens.as_tokens` makes tokens.
 
     >>> images = np.array([[[0], [255], [255], [0]], [[255], [0], [0], [255]]], dtype=np.uint8)  # two by two pixels
     >>> rows = PixelRows(images, np.array([0, 1], dtype=np.uint8))
@@ -33,15 +33,11 @@ class PixelClassification:
         num_pixels: int,
         num_channels: int,
         num_classes: int,
-        inputs: PixelInput = "values",
     ) -> None:
-        if inputs == "tokens" and num_channels != 1:
-            raise ValueError(f"pixels of {name} can be tokens only if they have 1 channel, got {num_channels}")
-        as_tokens = inputs == "tokens"
         self.spec = TaskSpec(
             name=name,
-            input=inputs,
-            num_inputs=256 if as_tokens else num_channels,
+            input="values",
+            num_inputs=num_channels,
             output="class",
             num_outputs=num_classes,
             max_length=num_pixels,
@@ -54,8 +50,7 @@ class PixelClassification:
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of a split, as in Task."""
         if self._splits is None:
-            loaded = self._load()
-            self._splits = {name: rows._replace(input=self.spec.input) for name, rows in loaded.items()}
+            self._splits = self._load()
         rows = self._splits[split]
         members: dict[Split, Int64[np.ndarray, " n"]] = {split: np.arange(len(rows.labels))}
         return stored_batches(rows.gather, members, split, batch_size=batch_size, seed=seed, first_batch=first_batch)

@@ -1,6 +1,6 @@
 """Images as sequences: their pixels one after another, from left to right and from top to bottom."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -9,23 +9,19 @@ from jaxtyping import Int64, UInt8
 from .stored_batches import shuffled_split
 from .task import Batch, Split
 
-# As numbers from -1 to 1, or as one of 256 tokens (one channel only): LRA's models read the one or the other.
-PixelInput = Literal["values", "tokens"]
-
 
 class PixelRows(NamedTuple):
     """Images and their classes. `largest` is the value of white."""
 
     pixels: UInt8[np.ndarray, "n length channels"]
     labels: UInt8[np.ndarray, " n"]
-    input: PixelInput = "values"
     largest: int = 255
 
     def gather(self, indices: Int64[np.ndarray, " b"]) -> Batch:
-        """Returns the images at these indices."""
+        """Returns the images at these indices, as numbers from -1 to 1."""
         pixels = torch.from_numpy(np.asarray(self.pixels[indices]))
         return Batch(
-            inputs=pixels[..., 0].long() if self.input == "tokens" else pixels.float() * (2 / self.largest) - 1,
+            inputs=pixels.float() * (2 / self.largest) - 1,
             lengths=torch.full((len(indices),), pixels.shape[1]),
             targets=torch.from_numpy(self.labels[indices].astype(np.int64)),
         )

@@ -11,8 +11,14 @@ class Published(NamedTuple):
 
     task: str
     place: str  # a path inside the data folder
-    contents: str  # what lies there, and where it comes from
+    files: tuple[str, ...]  # patterns, of each of which there must be a file in that place
+    contents: str  # what lies there in words, and where it comes from
     hub_name: str | None = None
+
+    @property
+    def expected(self) -> str:
+        """Where in the data folder what is expected."""
+        return f"expected in the data folder is {self.place}: {self.contents}"
 
 
 def locate(published: Published, data: Path | None) -> Path | None:
@@ -20,29 +26,38 @@ def locate(published: Published, data: Path | None) -> Path | None:
 
     Raises FileNotFoundError, with the place and the format that were expected, if there is no way to get them.
     """
-    expected = f"{published.place}: {published.contents}"
     if data is not None:
-        if not (data / published.place).exists():
-            raise FileNotFoundError(
-                f"task {published.task} found nothing at {data / published.place}; expected in the data folder is "
-                f"{expected}"
-            )
-        return data / published.place
+        folder = data / published.place
+        if not folder.exists():
+            raise FileNotFoundError(f"task {published.task} found nothing at {folder}; {published.expected}")
+        for pattern in published.files:
+            if not any(folder.glob(pattern)):
+                raise FileNotFoundError(f"task {published.task} found no {pattern} in {folder}; {published.expected}")
+        return folder
     if published.hub_name is None:
-        raise FileNotFoundError(f"task {published.task} needs a data folder (--data DIR); expected in it is {expected}")
+        raise FileNotFoundError(f"task {published.task} needs a data folder (--data DIR); {published.expected}")
     if find_spec("datasets") is None:
         raise FileNotFoundError(
             f"task {published.task} needs the package `datasets`, which is not installed, or a data folder "
-            f"(--data DIR); expected in it is {expected}"
+            f"(--data DIR); {published.expected}"
         )
     return None
 
 
 def hub_examples(published: Published, split: str) -> Iterable[dict[str, Any]]:
-    """Returns the rows of a split as the Hub has them, downloaded or from the cache of `datasets`."""
+    """Returns the rows of a split as the Hub has them, downloaded or from the cache of `datasets`.
+
+    Raises FileNotFoundError, as `locate` does, where the Hub cannot be reached and the cache has nothing.
+    """
     # Imported only here: an optional dependency, and slow to import.
     from datasets import load_dataset
 
-    loaded: Any = load_dataset(published.hub_name, split=split)
+    try:
+        loaded: Any = load_dataset(published.hub_name, split=split)
+    except OSError as error:  # of which every failed connection is one
+        raise FileNotFoundError(
+            f"task {published.task} got nothing through `datasets` ({error}), and needs a data folder (--data DIR); "
+            f"{published.expected}"
+        ) from error
     examples: Iterable[dict[str, Any]] = loaded
     return examples

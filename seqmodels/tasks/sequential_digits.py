@@ -3,13 +3,13 @@
 import numpy as np
 
 from .pixel_classification import PixelClassification
-from .pixel_rows import PixelInput, PixelRows
+from .pixel_rows import PixelRows
 from .task import Split
 
 _NUM_HELD_OUT = 180  # validation and test images each, of 1,797
 
 
-def sequential_digits(*, inputs: PixelInput = "values") -> PixelClassification:
+def sequential_digits() -> PixelClassification:
     r"""Returns the task of 8 x 8 grey pixels and ten digits, from the images that scikit-learn brings along.
 
     It is no published benchmark: these are 1,797 of the UCI digits (Alpaydin and Kaynak 1998), split once and for all
@@ -28,7 +28,7 @@ def sequential_digits(*, inputs: PixelInput = "values") -> PixelClassification:
         %%%%==@@--
           **@@@@ 6
     """
-    return PixelClassification("sequential-digits", _load, num_pixels=64, num_channels=1, num_classes=10, inputs=inputs)
+    return PixelClassification("sequential-digits", _load, num_pixels=64, num_channels=1, num_classes=10)
 
 
 def _load() -> dict[Split, PixelRows]:

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from gen_ssl.autoencoder import Autoencoder, AutoencoderConfig
-from gen_ssl.motion import MotionWeights, moving_pixels
-from gen_ssl.reconstruction import equal_weights, gaussian_error, moving_pixel_error
+from gen_ssl.motion import MotionWeights
+from gen_ssl.reconstruction import equal_weights, gaussian_error, motion_metrics
 
 CONFIG = AutoencoderConfig(latent_dim=3, decoder_width=2)
 
@@ -44,8 +44,9 @@ def test_the_error_of_moving_pixels_leaves_the_others_out():
     frames[0, 1, 2, 4] = 255  # moves, in both frames
     reconstruction = torch.full((1, 2, 3, 5), 0.5)
     reconstruction[0, :, 2, 4] = 0.2
-    error = moving_pixel_error(reconstruction, frames, moving_pixels(frames))
+    error = motion_metrics(reconstruction, frames)["moving_pixel_error"]
     assert float(error) == pytest.approx((0.2**2 + 0.8**2) / 2)
+    assert motion_metrics(reconstruction[:, :1], frames[:, :1]) == {}  # no motion in single frames
 
 
 @pytest.mark.parametrize("pixel_weights", [equal_weights, MotionWeights(7.0)])

@@ -1,6 +1,7 @@
 """What holds for every method of the table."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from gen_ssl.encoders import DQN2013CNN, ViT
 from gen_ssl.frames import FrameBatch
 from gen_ssl.method import FollowsStep, Method, ShowsPictures
-from gen_ssl.methods import METHODS, MethodParts, make_method
+from gen_ssl.methods import CONTRASTIVE_METHODS, METHODS, MethodParts, make_method
 from gen_ssl.motion import MotionWeights
 from gen_ssl.patch_masks import MotionScores
 
@@ -144,6 +145,35 @@ def test_a_method_runs_on_a_gpu(name):
         method.after_step()
     if isinstance(method, ShowsPictures):
         assert all(images.is_cuda for images in method.pictures(batch, generator).values())
+
+
+@pytest.mark.parametrize("condition", ["game", "action"])
+def test_a_condition_that_is_always_the_same_is_refused(condition):
+    message = f"a condition on the {condition} needs at least 2 of them in the frames, got 1"
+    with pytest.raises(ValueError, match=message):
+        build("conditional-vae", MethodParts(condition=condition, num_games=1, num_actions=1))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_everything_that_a_method_reports_and_shows_is_explained(name):
+    method = build(name)
+    batch, generator = batch_for(method), torch.Generator().manual_seed(0)
+    tags = [f"pretraining/{metric}" for metric in method(batch, generator).metrics]
+    if isinstance(method, ShowsPictures):
+        tags += [f"pictures/{picture}" for picture in method.pictures(batch, generator)]
+    page = (Path(__file__).parents[2] / "docs" / "pretraining.md").read_text(encoding="utf-8")
+    assert [tag for tag in tags if f"`{tag}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_contrastive_methods_refuse_a_batch_of_one(name):
+    method = build(name)
+    batch = batch_for(method, batch_size=1)
+    if name in CONTRASTIVE_METHODS:
+        with pytest.raises(ValueError, match="a contrastive loss needs at least 2 samples in a batch, got 1"):
+            method(batch, torch.Generator().manual_seed(0))
+    else:
+        assert method(batch, torch.Generator().manual_seed(0)).loss.isfinite()
 
 
 def test_an_unknown_method_is_refused():

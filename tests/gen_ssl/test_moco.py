@@ -129,6 +129,14 @@ def test_looking_at_a_loss_leaves_the_queue_alone(make_encoder, make_batch, gene
     assert torch.equal(method.queue.keys, before)
 
 
+def test_a_batch_of_one_over_all_ranks_is_refused(make_encoder, make_batch, generator):
+    method = MoCo(make_encoder(), CONFIG, views=Compose()).double()
+    with pytest.raises(ValueError, match="a contrastive loss needs at least 2 samples in a batch, got 1"):
+        method(make_batch(batch_size=1), generator)
+    of_two_ranks = MoCo(make_encoder(), CONFIG, views=Compose(), gather=lambda rows: torch.cat([rows, rows])).double()
+    assert of_two_ranks(make_batch(batch_size=1), generator).loss.isfinite()
+
+
 def test_a_saved_queue_goes_on_where_it_was(make_encoder, make_batch, generator):
     methods = [MoCo(make_encoder(seed=seed), CONFIG, views=Compose()).double() for seed in (0, 1)]
     methods[0](make_batch(), generator)

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from torch import nn
 
 from gen_ssl.lars import LARS
@@ -29,12 +30,15 @@ def test_the_default_rate_of_lars_grows_with_the_batch():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lars"])
-def test_biases_and_norms_are_neither_decayed_nor_adapted(optimizer):
+def test_biases_norms_tokens_and_positions_are_neither_decayed_nor_adapted(optimizer):
     model = nn.Sequential(nn.Linear(3, 5), nn.LayerNorm(5), nn.Linear(5, 2).requires_grad_(False))
+    model.register_parameter("token", nn.Parameter(torch.ones(1, 1, 7)))
+    model.register_parameter("positions", nn.Parameter(torch.ones(1, 11, 7)))
     built = build_optimizer(model, OptimizerConfig(optimizer=optimizer, weight_decay=0.1))
     matrices, vectors = built.param_groups
-    assert [weight.ndim for weight in matrices["params"]] == [2]
-    assert [weight.ndim for weight in vectors["params"]] == [1, 1, 1]
+    assert [tuple(weight.shape) for weight in matrices["params"]] == [(5, 3)]
+    assert {tuple(weight.shape) for weight in vectors["params"]} == {(5,), (1, 1, 7), (1, 11, 7)}
+    assert len(vectors["params"]) == 5
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
     if isinstance(built, LARS):
         assert (matrices["adapted"], vectors["adapted"]) == (True, False)

@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
-from scripts.benchmark_sequence_models import BenchmarkSequenceModels, by_length, main, ratios
-from scripts.run.benchmark_records import BenchmarkRecord
-from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
+from scripts.benchmark_sequence_models import BenchmarkSequenceModels, main
+from scripts.run.sequence_costs import CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_workloads import PEERS, Layer, Stepping, installed_peers
 
 
@@ -27,45 +26,68 @@ def test_a_fresh_process_measures_time_and_the_memory_of_one_pass():
         assert 8 * cost.length <= cost.peak_bytes + 2**20 <= 8 * cost.length + 2**22
 
 
-def record(implementation, value, setting="mamba, L 256"):
-    return BenchmarkRecord(
-        benchmark="peak memory", implementation=implementation, setting=setting, value=value, unit="MB"
-    )
-
-
-def test_ratios_are_the_peers_figures_over_ours():
-    records = [record("cartridge", 2.0), record("mambapy", 9.0), record("transformers", 9.0, "mamba2, L 256")]
-    (ratio,) = ratios(records)
-    assert (ratio.implementation, ratio.value, ratio.unit) == ("mambapy", 4.5, "x")
-    assert ratio.benchmark == "peak memory, over ours"
-
-
-def test_costs_of_all_rounds_come_together_by_length():
-    rounds = [[Cost(7, 1.0, 2), Cost(13, 3.0, 4)], [Cost(7, 5.0, 6)]]  # the second gave up after the first length
-    assert by_length(rounds) == {7: [Cost(7, 1.0, 2), Cost(7, 5.0, 6)], 13: [Cost(13, 3.0, 4)]}
-
-
 def test_lengths_are_measured_once_each_in_rising_order():
     assert rising((13, 7, 13)) == (7, 13)
     with pytest.raises(ValueError, match=r"lengths must be at least 1, and one at least is needed, got \(\)"):
         rising(())
 
 
-@pytest.mark.parametrize("model", ["gru", "attention-rotary"])
-def test_steps_after_a_context_carry_the_state_of_the_context(model):
-    layer = Layer(implementation="cartridge", model=model, d_model=8, batch_size=2)
-    workload = Stepping(layer=layer, steps=3)("cpu")
+class Counting(torch.nn.Module):
+    """A mixer whose state is the number of positions so far; it notes at which ones it is asked for a step."""
+
+    def __init__(self):
+        super().__init__()
+        self.stepped_at = []
+
+    def initial_state(self, batch_size):
+        return (torch.zeros(batch_size),)
+
+    def forward(self, x, *, state):
+        return x, (state[0] + x.shape[1],)
+
+    def step(self, x, state):
+        self.stepped_at.append(int(state[0][0]))
+        return x, (state[0] + 1,)
+
+
+def test_steps_after_a_context_carry_the_state_of_the_context(monkeypatch):
+    mixer = Counting()
+    monkeypatch.setattr(Layer, "build", lambda self: mixer)
+    monkeypatch.setattr("scripts.run.sequence_workloads.PREFILL_CHUNK", 4)
+    workload = Stepping(layer=Layer(implementation="cartridge", model="gru", d_model=8, batch_size=2), steps=3)("cpu")
     for context in (5, 11, 5):
-        workload(context)()
+        run = workload(context)
+        run()
+        run()  # from the same state again
+    assert mixer.stepped_at == [*[5, 6, 7] * 2, *[11, 12, 13] * 2, *[5, 6, 7] * 2]
 
 
-def test_every_peer_that_is_installed_does_a_pass():
-    for package, model in PEERS:
-        if package in ("torch", "mambapy"):  # transformers takes seconds to import
-            if package not in installed_peers(model, "cpu"):
-                continue
-            layer = Layer(implementation=package, model=model, d_model=8, batch_size=2)
-            layer("cpu")(16)()
+@pytest.mark.parametrize("model", ["gru", "attention-rotary"])
+def test_a_mixer_steps_after_a_context(model):
+    workload = Stepping(layer=Layer(implementation="cartridge", model=model, d_model=8, batch_size=2), steps=3)("cpu")
+    workload(5)()
+
+
+def test_a_layer_is_built_with_the_states_and_the_backend_asked_for():
+    mamba = Layer(
+        implementation="cartridge", model="mamba", d_model=8, batch_size=2, d_state=3, backend="torch"
+    ).build()
+    assert (mamba.d_state, mamba.backend) == (3, "torch")
+    assert Layer(implementation="cartridge", model="gru", d_model=8, batch_size=2, d_state=3).build().d_model == 8
+
+
+@pytest.mark.parametrize(
+    ("package", "model"),
+    # transformers takes seconds to import
+    [pytest.param(*peer, marks=pytest.mark.slow if peer[0] == "transformers" else ()) for peer in PEERS],
+)
+def test_every_peer_that_is_installed_does_a_pass(package, model):
+    if package not in installed_peers(model, "cpu"):
+        pytest.skip(f"{package} is not installed, or does not run on a CPU")
+    layer = Layer(implementation=package, model=model, d_model=8, batch_size=2)
+    outputs = layer.build()(torch.zeros(2, 16, 8))
+    assert (outputs[0] if isinstance(outputs, tuple) else outputs).shape == (2, 16, 8)
+    layer("cpu")(16)()
 
 
 def test_unknown_models_are_refused_with_the_nearest_name():
@@ -84,8 +106,8 @@ def test_the_benchmark_measures_ours_and_peers_and_writes_both(tmp_path, capsys)
     records = {(one["benchmark"], one["implementation"], one["setting"]): one for one in json.loads(output.read_text())}
     for implementation in ("cartridge", "torch"):
         for length in (7, 13):
-            assert records["forward and backward", implementation, f"gru, L {length}"]["unit"] == "ms"
-            assert records["peak memory", implementation, f"gru, L {length}"]["value"] >= 0
+            assert records["gru, time", implementation, f"one layer, L {length}"]["unit"] == "ms"
+            assert records["gru, peak memory", implementation, f"one layer, L {length}"]["value"] >= 0
     assert records["step", "cartridge", "gru, after 11"]["value"] > 0
-    assert records["forward and backward, over ours", "torch", "gru, L 13"]["unit"] == "x"
+    assert records["gru, time", "torch", "over one layer, L 13"]["unit"] == "x"
     assert capsys.readouterr().out.strip().endswith(str(output))

@@ -179,6 +179,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         ({"agent": tmp_path}, "--games is for random play"),
         ({"from_dqn_replay": tmp_path, "games": ()}, "--from-dqn-replay needs the one game that was logged"),
         ({"games": ("Pongg",)}, "unknown Atari game 'Pongg': did you mean Pong?"),
+        ({"games": ("Pong", "Boxing", "Pong")}, "games must be different ones, got Pong, Boxing, Pong"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             collect(tmp_path / "frames", **wrong)

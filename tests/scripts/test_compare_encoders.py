@@ -22,9 +22,9 @@ def comparison(encoders, **settings):
             "seeds": (0,),
             "encoder": "DQN2013CNN",
             "encoder_learning_rate": 1e-5,
-            "total_steps": 3_200,
+            "total_steps": 960,
             "samples_per_step": 1,
-            "evaluate_every_steps": 3_200,
+            "evaluate_every_steps": 960,
             "num_games": 1,
             "compile": "off",
             "threads": 1,
@@ -52,7 +52,7 @@ def test_a_comparison_given_again_trains_only_what_is_missing(encoders, capsys):
     assert "| frozen simclr |" in (output / "scores.md").read_text()
     cells = json.loads((output / "scores.json").read_text())
     assert [cell["arm"] for cell in cells] == ["scratch", "frozen simclr"]
-    assert all(cell["steps"][-1] >= 3_200 and cell["steps_per_second"] > 0 for cell in cells)
+    assert all(cell["steps"][-1] >= 960 and cell["steps_per_second"] > 0 for cell in cells)
     assert not (output / "Boxing" / "scratch" / "seed0" / "videos").exists()
     checkpoint = output / "Boxing" / "frozen-simclr" / "seed0" / "checkpoint.pt"
     written = os.stat(checkpoint).st_mtime_ns
@@ -60,6 +60,12 @@ def test_a_comparison_given_again_trains_only_what_is_missing(encoders, capsys):
     main(config)
     assert os.stat(checkpoint).st_mtime_ns == written
     assert "Boxing, scratch" not in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"another configuration: training.samples_per_step \(1 then, 2 now\)"):
+        main(comparison(encoders, arms=config.arms, samples_per_step=2))
+    other = encoders.parents[1] / "other" / "simclr"  # the same name, and so the same cell
+    NatureCNN(feature_dim=61).save_pretrained(other)
+    with pytest.raises(ValueError, match=r"another configuration: encoder \(.* then, .*other/simclr' now\)"):
+        main(comparison(encoders, arms=("scratch", f"frozen:{other}")))
 
 
 def test_the_interquartile_mean_leaves_a_quarter_of_the_scores_out_on_either_side():
@@ -70,12 +76,27 @@ def test_the_interquartile_mean_leaves_a_quarter_of_the_scores_out_on_either_sid
     assert "| scratch | -20.7, 14.6, -6.6, 0.5 | 0.500 |" in table_of(cells)
 
 
-@pytest.mark.parametrize("text", ["", "frozen", "frozen:", "scratch:path", "melted:path"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "frozen", "frozen:", "scratch:path", "melted:path", "frozen:encoder", "finetune:{game}/encoder", "frozen:/"],
+)
 def test_an_arm_that_is_none_is_refused(text):
-    with pytest.raises(ValueError, match=r"an arm must be scratch, frozen:PATH or finetune:PATH, got"):
+    with pytest.raises(
+        ValueError, match=r"an arm must be scratch, frozen:PATH or finetune:PATH, with a name in PATH .*, got"
+    ):
         Arm.of(text)
 
 
 def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(encoders):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         comparison(encoders, games=("Seaquest",))
+
+
+def test_arms_of_one_name_are_refused(encoders):
+    with pytest.raises(ValueError, match="arms must have different names, .* got frozen simclr, frozen simclr"):
+        comparison(encoders, arms=(f"frozen:{encoders}", f"frozen:elsewhere/{encoders.name}"))
+
+
+def test_games_that_cannot_be_put_together_are_refused_before_anything_is_trained(encoders):
+    with pytest.raises(ValueError, match="there is no human score of Pooyan"):
+        comparison(encoders, arms=("scratch",), games=("Pong", "Pooyan"))

@@ -1,10 +1,12 @@
 import json
 import os
+from dataclasses import replace
 
 import pytest
+import tyro
 
 from gen_ssl.pretraining import PretrainingConfig
-from scripts.compare_pretraining import ComparePretraining, Row, main, rows_of, run_config
+from scripts.compare_pretraining import ComparePretraining, Row, main, rows_of, run_config, score_cell
 from scripts.run.probe_assembly import RANDOM, SUPERVISED
 
 
@@ -37,6 +39,12 @@ def test_methods_get_the_same_frames_and_budget(tmp_path):
     assert simclr.frames == vae.frames
     assert simclr.pretraining == vae.pretraining == config.pretraining
     assert simclr.seed == vae.seed == 5
+    # There is one game: a condition on it would be none.
+    assert run_config(config, Row("conditional-vae", "DQN2013CNN"), "Pong", 5).condition == "action"
+
+
+def test_the_budget_is_a_flag_of_its_own():
+    assert tyro.cli(ComparePretraining, args=["--minutes", "2"]).pretraining.minutes == 2
 
 
 def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypatch, capsys):
@@ -56,6 +64,8 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
     assert "rotation" not in capsys.readouterr().err
     with pytest.raises(ValueError, match="was made with other settings"):
         main(comparison(tmp_path, pretraining=PretrainingConfig(minutes=0.03, batch_size=16)))
+    with pytest.raises(ValueError, match="was made with other settings"):
+        score_cell(replace(config, num_frames=3_002), rows_of(config)[0], "Pong", 0, pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +74,11 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
         ({"methods": ("simclr", "byol")}, "methods are simclr, .*, got byol"),
         ({"games": ()}, "games must name at least one"),
         ({"pretraining": PretrainingConfig(steps=7)}, "the budget is --minutes, .* got 7 steps"),
+        (
+            {"methods": ("mae",), "transformer": "NatureCNN"},
+            "the method mae needs a ViT, .* got the encoder 'NatureCNN'",
+        ),
+        ({"games": ("Pong", "Boxin")}, "unknown Atari game 'Boxin': did you mean Boxing"),
     ],
 )
 def test_bad_settings_are_refused(tmp_path, settings, message):

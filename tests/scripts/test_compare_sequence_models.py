@@ -10,14 +10,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scripts import compare_sequence_models
 from scripts.compare_sequence_models import CompareSequenceModels, Comparison, planned_models, with_budget
 from scripts.run import sequence_run
-from scripts.run.sequence_config import preset_for
-from scripts.run.sequence_result import SequenceResult
+from scripts.run.sequence_assembly import build_task
+from scripts.run.sequence_config import LEARNING_RATES, preset_for
+from scripts.run.sequence_result import Divergence, SequenceResult
+from scripts.run.sequence_run import train_to_the_end
 from scripts.run.tensorboard import read_scalars
+from seqmodels.training import NonFiniteLossError
 
 
 def comparison(path, **changes):
     """Two small recurrent networks, two rates, two seeds: 4 searches and 4 cells."""
     settings = {
+        "preset": "laptop",
         "models": ("gru", "lstm"),
         "seeds": (1, 2),
         "learning_rates": (1e-3, 1e-2),
@@ -54,7 +58,7 @@ def test_every_rate_is_tried_on_one_seed_and_every_seed_trained_with_the_best_on
     results = results_of(finished)
     for model in ("gru", "lstm"):
         tried = [results[f"{model}/seed1-rate{rate}-steps2"] for rate in ("0.001", "0.01")]
-        best = max(tried, key=lambda result: result.validation_rank).learning_rate
+        best = max(tried, key=lambda result: result.last_validation_rank).learning_rate
         for seed in (1, 2):
             cell = results[f"{model}/seed{seed}-rate{best:g}-steps5"]
             assert (cell.steps, cell.learning_rate, cell.seed) == (5, best, seed)
@@ -112,14 +116,45 @@ def test_a_search_on_the_whole_budget_is_that_seeds_cell_as_well(tmp_path):
     assert len(results_of(tmp_path)) == 2
 
 
-def test_a_rate_with_which_a_model_diverges_is_passed_over_unless_all_do(tmp_path, capsys):
+def test_a_rate_with_which_a_model_diverges_is_passed_over_and_never_tried_again(tmp_path, monkeypatch, capsys):
     # 1e38: the weights overflow in the first update, and the second has no finite gradient.
     config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e38, 1e-3), search_steps=3)
     assert Comparison(config).run()
-    assert "gru does not learn with 1e+38: the gradient's norm is" in capsys.readouterr().err
+    assert "gru, seed1-rate1e+38-steps3 diverged: the gradient's norm is" in capsys.readouterr().err
     assert "gru/seed1-rate0.001-steps5" in results_of(tmp_path)
-    with pytest.raises(ValueError, match=r"gru learns with none of the rates \(1e\+38, 2e\+38\)"):
-        Comparison(replace(config, learning_rates=(1e38, 2e38))).run()
+    monkeypatch.setattr(compare_sequence_models, "train_to_the_end", None)
+    again = Comparison(config)
+    assert again.run()
+    assert [isinstance(cell, Divergence) for cell in again.searched] == [True, False]
+
+
+def test_a_model_that_diverges_with_every_rate_is_left_out_and_one_at_least_has_to_learn(tmp_path):
+    config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e38, 2e38), search_steps=3)
+    comparing = Comparison(config)
+    with pytest.raises(ValueError, match=r"every model diverged, with rates from 1e\+38 up: try smaller ones"):
+        comparing.run()
+    assert [cell.model for cell in comparing.cells] == ["gru"]
+
+
+def test_a_diverged_seed_is_shown_the_others_go_on_and_it_is_not_trained_again(tmp_path, monkeypatch):
+    def diverge_once(run):
+        if (run.config.label, run.config.seed) == ("gru", 1):
+            raise NonFiniteLossError("the loss became nan")
+        return train_to_the_end(run)
+
+    config = comparison(tmp_path, learning_rates=(1e-3,))
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_sequence_models, "train_to_the_end", diverge_once)
+        compare_sequence_models.main(config)
+    row = next(line for line in (tmp_path / "comparison.md").read_text().splitlines() if line.startswith("| gru | "))
+    assert "| diverged | diverged, " in row
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert [(cell["model"], cell["seed"], cell["reason"]) for cell in found["diverged"]] == [
+        ("gru", 1, "the loss became nan")
+    ]
+    assert [(cell["model"], cell["seed"]) for cell in found["results"]] == [("gru", 2), ("lstm", 1), ("lstm", 2)]
+    monkeypatch.setattr(compare_sequence_models, "train_to_the_end", None)
+    compare_sequence_models.main(config)
 
 
 def test_one_rate_needs_no_search(tmp_path):
@@ -134,8 +169,32 @@ def test_sizes_of_the_state_make_models_of_their_own_where_a_mixer_has_them(tmp_
 
 
 def test_all_models_of_a_comparison_share_everything_but_the_mixer(tmp_path):
-    models = Comparison(comparison(tmp_path, models=("attention-rotary", "s4", "mamba"))).models
+    models = Comparison(comparison(tmp_path, models=("attention-rotary", "s4", "mamba"), d_model=8)).models
     assert len({str(replace(model, model="")) for model in models}) == 1
+
+
+def test_beside_a_pretrained_model_every_model_reads_pixels_as_tokens():
+    def inputs(*models):
+        config = CompareSequenceModels(task="sequential-digits", models=models)
+        planned = planned_models(config, preset_for("sequential-digits", "laptop"))
+        return [build_task(model).spec.input for model in planned]
+
+    assert inputs("gru", "lstm") == ["values", "values"]
+    assert inputs("gru", "gru+pretrained", "lstm") == ["tokens", "tokens", "tokens"]
+
+
+def test_the_precision_asked_for_is_every_models(tmp_path):
+    config = comparison(tmp_path, precision="bfloat16")
+    assert [model.precision for model in Comparison(config).models] == ["bfloat16", "bfloat16"]
+
+
+def test_the_default_is_the_quick_preset_with_one_rate_and_that_of_other_tasks_searches():
+    quick = CompareSequenceModels()
+    assert str(quick.folder) == "runs/compare-selective-copying-quick"
+    assert Comparison(quick).rates == (3e-3,)
+    other = CompareSequenceModels(task="mqar", models=("gru",))
+    assert str(other.folder) == "runs/compare-mqar-laptop"
+    assert Comparison(other).rates == LEARNING_RATES
 
 
 def test_another_budget_keeps_the_shares_of_warm_up_and_validations():
@@ -150,19 +209,33 @@ def test_another_budget_keeps_the_shares_of_warm_up_and_validations():
     ("change", "message"),
     [
         ({"models": ()}, "models must name at least one"),
+        ({"seeds": (1, -1)}, "seeds must be at least 0, got -1"),
         ({"cost_lengths": (0,)}, "lengths must be at least 1"),
+        ({"cost_batch_size": 0}, "cost_batch_size must be at least 1, got 0"),
+        ({"search_steps": -1}, "search_steps must be at least 0, got -1"),
+        ({"learning_rates": (1e-3, -1.0)}, "learning_rate must be greater than 0, got -1.0"),
+        ({"models": ("gru", "attention-rotary")}, "d_model must be a multiple of num_heads, got 7 and 4"),
+        ({"d_states": (4, 0), "models": ("gru", "mamba")}, "d_state must be at least 1, got 0"),
+        ({"test_lengths": (3,)}, "num_tokens must be between 1 and num_slots=3, got 8"),
+        ({"models": ("gru", "gruu")}, "unknown mixer 'gruu': did you mean gru"),
+        ({"task": "adder"}, "unknown task 'adder': did you mean adding"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(change, message, tmp_path):
+def test_settings_that_make_no_sense_are_refused_before_anything_is_written(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        comparison(tmp_path, **change)
+        compare_sequence_models.main(comparison(tmp_path / "new", **change))
+    assert not (tmp_path / "new").exists()
 
 
-def test_unknown_names_are_refused_before_anything_is_trained(tmp_path):
-    with pytest.raises(ValueError, match="unknown mixer 'gruu': did you mean gru"):
-        Comparison(comparison(tmp_path, models=("gru", "gruu")))
-    with pytest.raises(ValueError, match="unknown task 'adder': did you mean adding"):
-        Comparison(comparison(tmp_path, task="adder"))
+def test_results_are_written_before_costs_are_measured(tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_sequence_models, "costs_in_a_fresh_process", interrupt)
+    config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e-3,), cost_lengths=(7,))
+    with pytest.raises(KeyboardInterrupt):
+        compare_sequence_models.main(config)
+    assert "| gru | " in (tmp_path / "comparison.md").read_text()
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 import os
+import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +10,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gen_ssl.encoders import NatureCNN, load_encoder
-from gen_ssl.frames import FrameStore, FrameStoreWriter
+from gen_ssl.frames import FrameStore, FrameStoreWriter, read_shard
 from gen_ssl.optimization import OptimizerConfig
 from gen_ssl.pretraining import PretrainingConfig
 from scripts import pretrain_encoder
 from scripts.pretrain_encoder import PretrainEncoder, find_frames, starting_point
 from scripts.run.checkpoint import load_checkpoint
-from scripts.run.pretrain_assembly import build_fabric
+from scripts.run.pretrain_assembly import build_fabric, build_parts, open_frames
 from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
+from scripts.run.pretrain_run import PretrainRun
+from scripts.run.run_directory import RunDirectory
 from scripts.run.tensorboard import read_scalars
 
 FRAME_SHAPE = (1, 48, 36)
@@ -158,6 +162,7 @@ def test_a_saved_encoder_is_gone_on_with_and_one_for_other_frames_refused(config
     NatureCNN().save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match=r"takes stacks of shape \(4, 84, 84\), .* of shape \(2, 48, 36\)"):
         run(replace(config, encoder=str(tmp_path / "other")), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_is_saved(config, tmp_path):
@@ -185,6 +190,76 @@ def test_unknown_names_are_refused_with_the_known_ones():
         PretrainRunConfig(encoder="AlexNet")
     with pytest.raises(ValueError, match=r"views must be one of default, .*, got 'none'"):
         PretrainRunConfig(views="none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "mae"}, "the method mae needs a ViT, .* got the encoder 'NatureCNN'"),
+        (
+            {"pretraining": PretrainingConfig(batch_size=1)},
+            "a contrastive loss needs at least 2 samples in a batch, got 1",
+        ),
+    ],
+)
+def test_what_cannot_be_pretrained_is_refused_at_construction(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainRunConfig(**settings)
+
+
+def test_a_saved_encoder_that_is_no_vit_is_refused_for_mae_at_construction(tmp_path):
+    NatureCNN(feature_dim=13).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="the method mae needs a ViT"):
+        PretrainRunConfig(method="mae", encoder=str(tmp_path))
+
+
+def test_a_game_that_cannot_be_played_is_refused_at_construction_unless_there_are_frames(folder):
+    with pytest.raises(ValueError, match="unknown Atari game 'Pongg': did you mean Pong"):
+        FramesConfig(game="Pongg")
+    assert FramesConfig(game="Pongg", frames=folder).label == folder.name
+
+
+def test_a_name_that_is_taken_is_refused_before_frames_are_played(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+    with pytest.raises(FileExistsError, match="run exists already: please name another one"):
+        run(replace(config, frames=FramesConfig(num_frames=130)), tmp_path / "run")
+    assert not (tmp_path / "frames").exists()
+
+
+def test_conditional_vae_runs_on_one_game_by_default_and_tells_what_a_condition_needs(config, tmp_path):
+    one_step = replace(config, method="conditional-vae", pretraining=replace(config.pretraining, steps=1))
+    run(one_step, tmp_path / "run")
+    with pytest.raises(ValueError, match="a condition on the game needs at least 2 of them in the frames, got 1"):
+        run(replace(one_step, condition="game"), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_the_first_process_decides_whether_there_is_a_checkpoint_to_go_on_from(config, tmp_path, folder, monkeypatch):
+    run(config, tmp_path / "run")
+    for found, steps in ((True, 7), (False, 0)):
+        fabric = build_fabric(config, torch.device("cpu"))
+        monkeypatch.setattr(fabric, "broadcast", lambda here, found=found: found)  # as another process hears it
+        parts = build_parts(config, folder, fabric)
+        resumed = PretrainRun(config, RunDirectory.open(tmp_path / "run"), parts, fabric, resumes=True)
+        assert resumed.steps == steps
+        resumed.board.close()
+
+
+@pytest.mark.parametrize(("memory_gigabytes", "reads_again"), [(1.0, False), (0.0, True)])
+def test_a_store_is_opened_once_and_decoded_where_it_fits(folder, tmp_path, monkeypatch, memory_gigabytes, reads_again):
+    copied = Path(shutil.copytree(folder, tmp_path / "frames"))
+    opened = []
+    monkeypatch.setattr("gen_ssl.frames.frame_store.read_shard", lambda path: opened.append(path) or read_shard(path))
+    store = open_frames(copied, memory_gigabytes=memory_gigabytes)
+    assert opened == sorted(copied.glob("*.frames"))
+    shutil.rmtree(copied)
+    if reads_again:
+        with pytest.raises(FileNotFoundError):
+            store.frames(np.arange(3))
+    else:
+        assert store.frames(np.arange(3)).shape == (3, *FRAME_SHAPE)
 
 
 def test_without_frames_random_play_is_collected_once(config, tmp_path, monkeypatch):

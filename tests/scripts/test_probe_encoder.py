@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from gen_ssl.encoders import NatureCNN
+from gen_ssl.encoders import DQN2013CNN, NatureCNN
 from gen_ssl.probing import LinearConfig, ProbeConfig
-from scripts.probe_encoder import RANDOM, SUPERVISED, ProbeEncoder, main
+from scripts.probe_encoder import RANDOM, SUPERVISED, ProbeEncoder, architectures_of, main
 from scripts.run.pretrain_frames import collect_random_frames
 
 
@@ -35,6 +35,19 @@ def test_an_encoder_is_probed_beside_both_ends_of_the_scale(tmp_path, capsys):
     # The features of a saved encoder do not depend on the seed: its regression has no chance in it.
     of_encoder = [score["r2"] for score in written["scores"] if score["encoder"] == encoder]
     assert of_encoder[0] == of_encoder[1]
+
+
+def test_the_scale_has_ends_of_its_own_for_other_arguments_of_an_architecture(tmp_path):
+    paths = [str(tmp_path / name) for name in "abcd"]
+    encoders = (NatureCNN(feature_dim=31), NatureCNN(feature_dim=31), NatureCNN(feature_dim=61), DQN2013CNN())
+    for path, encoder in zip(paths, encoders, strict=True):
+        encoder.save_pretrained(path)
+    assert architectures_of(tuple(paths)) == {
+        f"NatureCNN as {paths[0]}": paths[0],
+        f"NatureCNN as {paths[2]}": paths[2],
+        "DQN2013CNN": paths[3],
+    }
+    assert architectures_of(tuple(paths[1:2])) == {"NatureCNN": paths[1]}
 
 
 def test_a_folder_that_is_no_encoder_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import pytest
 import torch
 
 from envs import AtariConfig
+from gen_ssl.encoders import DQN2013CNN
 from scripts import train_dqn
 from scripts.run.checkpoint import load_checkpoint
+from scripts.run.dqn_assembly import build_training
 from scripts.run.dqn_config import PRESETS, EvaluationConfig, ReplayConfig
+from scripts.run.saved_agent import load_agent
 from scripts.run.tensorboard import read_scalars
 from scripts.train_dqn import TrainDQN, starting_point
 
@@ -142,6 +146,32 @@ def test_a_loss_that_is_not_finite_stops_saves_and_says_where(tmp_path):
         run(config, tmp_path / "run")
     assert "the last good checkpoint stays" in str(error.value)
     assert load_checkpoint(tmp_path / "run/non_finite.pt", kind="agent")["updates"] > 0
+
+
+def test_a_run_goes_on_and_its_agent_is_loaded_when_the_encoder_it_began_with_is_gone(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    DQN2013CNN(feature_dim=31).save_pretrained(tmp_path / "encoder")
+    config = replace(CATCH, encoder=str(tmp_path / "encoder"))
+    whole = run(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 500)
+        run(config, tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "encoder")
+    assert_same_training(resume(config, tmp_path / "stopped"), whole)
+    agent = load_agent(tmp_path / "stopped", device=torch.device("cpu")).agent
+    weights = whole["training"]["agent"]["network"]
+    assert all(torch.equal(value, weights[name]) for name, value in agent.network.state_dict().items())
+
+
+def test_a_frozen_encoder_with_a_rate_is_refused_and_leaves_no_folder(tmp_path):
+    config = replace(CATCH, encoder_mode="frozen", dqn=replace(CATCH.dqn, encoder_learning_rate=1e-5))
+    with pytest.raises(
+        ValueError, match="a frozen encoder does not learn: encoder_learning_rate must be None, got 1e-05"
+    ):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="a frozen encoder does not learn"):
+        build_training(config, device=torch.device("cpu"))
 
 
 def test_flags_override_the_preset_and_a_resumed_run_keeps_its_own():

@@ -2,6 +2,10 @@ import json
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +21,7 @@ from scripts.run.sequence_result import SequenceResult
 from scripts.run.tensorboard import read_scalars
 from scripts.train_sequence_model import TrainSequenceModel, starting_point
 from seqmodels.optimization import OptimizerConfig
-from seqmodels.training import SequenceTrainingConfig
+from seqmodels.training import SequenceTraining, SequenceTrainingConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,6 +123,52 @@ def test_a_run_leaves_everything_that_its_page_promises(tmp_path, capsys):
     assert (state, [(11, accuracy)]) == (7, found["final/accuracy"])
 
 
+TWO_PROCESSES = """
+import sys
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from pathlib import Path
+import torch
+from scripts.run.run_directory import RunDirectory
+from scripts.run.sequence_assembly import build_fabric
+from scripts.run.sequence_run import SequenceRun
+from test_train_sequence_model import TINY, assert_same
+
+config = replace(TINY, training=replace(TINY.training, batch_size=4))
+fabric = build_fabric(config, torch.device("cpu"), num_processes=2)
+
+def trained(name, *, resumes=False, until=None):
+    path = Path({folder!r}) / name
+    if fabric.is_global_zero and not resumes:
+        RunDirectory.create(path, config=config, label=name)
+    fabric.barrier()
+    run = SequenceRun(config, RunDirectory(path=path), fabric, resumes=resumes)
+    for metrics in run.metrics():
+        run.log(metrics)
+        if run.steps == until:
+            run.save()
+            fabric.barrier()
+            break
+    return run.parts.training.model.state_dict()
+
+whole = trained("whole")
+trained("stopped", until=6)
+torch.manual_seed(99)
+assert_same(trained("stopped", resumes=True), whole)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_resumed_draw_the_dropout_of_two_that_never_stopped(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MASTER_PORT": port}
+    subprocess.run([sys.executable, str(script)], check=True, timeout=300, env=environment)
+
+
 PRETRAINED = replace(
     TINY,
     task="sequential-digits",
@@ -172,6 +222,20 @@ def test_the_result_names_what_the_model_is_and_what_it_reached(tmp_path):
     assert result.parameters == sum(tensor.numel() for tensor in parameters)
 
 
+def test_the_time_of_a_run_includes_its_tests(tmp_path, monkeypatch):
+    evaluate = SequenceTraining.evaluate
+
+    def slow_tests(self, split, **options):
+        if split == "test":
+            time.sleep(0.1)
+        return evaluate(self, split, **options)
+
+    monkeypatch.setattr(SequenceTraining, "evaluate", slow_tests)
+    run(TINY, tmp_path / "run")
+    result = SequenceResult.read(tmp_path / "run")
+    assert result.seconds - result.curve[-1]["seconds"] > 3 * 0.1  # at its own length and at two others
+
+
 def test_a_finished_run_that_is_resumed_gives_its_result_again(tmp_path):
     run(TINY, tmp_path / "run")
     before = SequenceResult.read(tmp_path / "run")
@@ -221,7 +285,9 @@ def test_task_and_preset_set_all_flags_and_a_resumed_run_keeps_its_own(tmp_path)
 
 
 def test_half_precision_is_computed_in_and_named_in_the_settings(tmp_path):
+    exact = run(TINY, tmp_path / "float32")["trainings"][0]["model"]
     for precision in ("bfloat16", "float16"):
-        state = run(replace(TINY, precision=precision), tmp_path / precision)
-        assert ("scale" in state["trainings"][0]["precision"]) == (precision == "float16")
+        state = run(replace(TINY, precision=precision), tmp_path / precision)["trainings"][0]
+        assert ("scale" in state["precision"]) == (precision == "float16")
+        assert not torch.equal(state["model"]["output_layer.weight"], exact["output_layer.weight"])
         assert json.loads((tmp_path / precision / "config.json").read_text())["precision"] == precision

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqmodels.attention import Attention, head_size
+from seqmodels.attention import Attention
 from seqmodels.mixers import make_mixer
 from seqmodels.positions import sinusoids
 
@@ -138,8 +138,9 @@ def test_far_positions_are_as_exact_as_near_ones_in_float32():
 def test_heads_divide_the_width():
     with pytest.raises(ValueError, match="d_model must be a multiple of num_heads, got 12 and 5"):
         Attention(12, num_heads=5)
-    with pytest.raises(ValueError, match="d_model must be a multiple of num_heads, got 12 and 0"):
-        head_size(12, 0)
+    for name in ("nope", "rotary", "learned", "sinusoidal", "relative", "alibi", "window"):
+        with pytest.raises(ValueError, match="num_heads must be at least 1, got 0"):
+            make_mixer(f"attention-{name}", 12, num_heads=0)
     with pytest.raises(ValueError, match="the size of a head must be even, got 3"):
         make_mixer("attention-rotary", 12, num_heads=4)
 

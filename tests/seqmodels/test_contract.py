@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.carried_state import map_state, select_rows, tensors_of
 from seqmodels.mixers import MIXERS, make_mixer
-from seqmodels.sequence_model import SequenceModel
+from seqmodels.sequence_model import SequenceModel, outputs_of
 
 B, L, D = 3, 23, 16  # heads of 4 numbers; L is longer than the windows and segments below, and no multiple of them
 
@@ -97,6 +97,16 @@ def test_steps_equal_the_whole_sequence(name, dtype):
         # From a chunk to steps and from steps to a chunk.
         assert_equal(mixer(further, state=state_after_steps)[0], mixer(further, state=state_after_whole)[0])
         assert_equal(in_steps(mixer, further, state_after_whole)[0], mixer(further, state=state_after_whole)[0])
+
+
+@every_mixer
+@both_dtypes
+def test_outputs_without_a_state_are_those_that_come_with_one(name, dtype):
+    mixer, x = mixer_of(name, dtype), inputs(B, L, D, dtype=dtype)
+    with torch.no_grad():
+        assert_equal(outputs_of(mixer, x), mixer(x)[0])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert outputs_of(mixer, x).dtype == mixer(x)[0].dtype
 
 
 @every_mixer

@@ -92,6 +92,11 @@ def test_a_full_segment_leaves_nothing_but_memory():
     assert state.keys[:, :, 3:].abs().max() == 0
 
 
+def test_no_head_is_refused():
+    with pytest.raises(ValueError, match="num_heads must be at least 1, got 0"):
+        make_mixer("infini-delta", D, num_heads=0)
+
+
 def test_a_segment_has_a_position():
     with pytest.raises(ValueError, match="segment_length must be at least 1, got 0"):
         make_mixer("infini-linear", D, num_heads=H, segment_length=0)

@@ -145,6 +145,11 @@ def test_a_backend_that_is_not_there_is_refused_at_construction(monkeypatch):
         Mamba(D, backend="cpp")
 
 
+def test_a_state_of_no_numbers_is_refused():
+    with pytest.raises(ValueError, match="d_state must be at least 1, got 0"):
+        Mamba(D, d_state=0)
+
+
 def test_half_precision_gives_numbers_close_to_float32s():
     torch.manual_seed(0)
     mamba, x = Mamba(D), inputs(B, L, D)

@@ -99,6 +99,11 @@ def test_heads_that_do_not_fit_are_refused():
         Mamba2(12, head_dim=4, num_groups=4)
 
 
+def test_a_state_of_no_numbers_is_refused():
+    with pytest.raises(ValueError, match="d_state must be at least 1, got 0"):
+        Mamba2(D, d_state=0)
+
+
 def test_half_precision_gives_numbers_close_to_float32s():
     torch.manual_seed(0)
     mamba, x = Mamba2(D, d_state=5), inputs(B, L, D)

@@ -42,6 +42,12 @@ def test_a_sequence_longer_than_its_learned_positions_is_refused():
         learned(torch.tensor([[4, 5]]))
 
 
+def test_learned_positions_begin_as_long_as_the_norms_output_that_they_are_added_to():
+    torch.manual_seed(0)
+    vectors = LearnedPositions(64, max_length=101)(torch.arange(101).unsqueeze(0))
+    assert vectors.square().mean().sqrt().item() == pytest.approx(1.0, rel=0.05)
+
+
 def test_learned_positions_need_a_length():
     with pytest.raises(ValueError, match="max_length must be at least 1, got 0"):
         LearnedPositions(D, max_length=0)

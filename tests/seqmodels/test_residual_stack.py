@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqmodels.bidirectional import Bidirectional
 from seqmodels.carried_state import select_rows, tensors_of
+from seqmodels.decoder import Decoder
 from seqmodels.mixers import make_mixer
 from seqmodels.residual_stack import ResidualStack
 from seqmodels.sequence_model import SequenceModel
@@ -88,3 +90,18 @@ def test_a_state_that_does_not_fit_the_batch_is_refused():
         model(inputs(), state=model.initial_state(2))
     with pytest.raises(ValueError, match="as many rows as the batch, 3, got a tensor of shape"):
         model.step(inputs()[:, 0], model.initial_state(2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "module"), [("s4", "s4"), ("s4d-lin", "s4d")])
+def test_models_of_whole_rows_compute_no_state(name, module, monkeypatch):
+    torch.manual_seed(0)
+    model = ResidualStack([make_mixer(name, D), make_mixer(name, D)], feed_forward_dim=None).double()
+    both = Bidirectional(make_mixer(name, D), make_mixer(name, D)).double()
+    decoder = Decoder(nn.Identity(), model, num_outputs=5).double()
+    lengths = torch.full((B,), L)
+    expected = model(inputs())[0]
+    monkeypatch.setattr(f"seqmodels.{module}.convolve", None)  # what computes outputs and state
+    assert torch.allclose(model.encode(inputs(), lengths), expected, atol=1e-12)
+    assert torch.allclose(decoder(inputs()), decoder.output_layer(expected), atol=1e-12)
+    assert both(inputs(), lengths).isfinite().all()

@@ -1,4 +1,5 @@
 import copy
+import math
 import os
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from seqmodels.scoring import score
 from seqmodels.tasks.adding import Adding
 from seqmodels.tasks.selective_copying import SelectiveCopying
 from seqmodels.tasks.task import NOT_SCORED
-from seqmodels.training import NonFiniteLossError, SequenceTraining, SequenceTrainingConfig, train
+from seqmodels.training import Interval, NonFiniteLossError, SequenceTraining, SequenceTrainingConfig, train
 
 COPYING = SelectiveCopying(num_slots=7, num_tokens=3, vocab_size=5, num_validation=13, num_test=11)
 
@@ -139,13 +140,15 @@ def test_a_model_learns_to_copy():
 
 def test_a_regression_is_measured_by_its_squared_error():
     training = make_training(model=ValueModel(), task=Adding(length=11, num_validation=13))
-    metrics = list(train(training))[-1]
+    every = list(train(training))
+    metrics = every[-1]
     assert "validation/accuracy" not in metrics
     batch = next(training.task.batches("validation", batch_size=13, seed=5))
     with torch.no_grad():
         error = (training.model(batch.inputs, batch.lengths) - batch.targets).square().mean()
     assert metrics["validation/loss"] == pytest.approx(float(error), rel=1e-5)
-    assert training.best_metric == min(metrics["validation/loss"], training.best_metric)
+    losses = [one["validation/loss"] for one in every if "validation/loss" in one]
+    assert training.best_rank == (0.0, -min(losses))
 
 
 def test_scores_count_positions_and_rows_by_hand():
@@ -164,6 +167,18 @@ def test_label_smoothing_mixes_the_target_with_the_uniform_distribution():
     expected = -(0.9 * log_probabilities[1] + 0.1 * log_probabilities.mean())
     scores = score(outputs, torch.tensor([1]), "class", smoothing=0.1)
     torch.testing.assert_close(scores.loss, expected)
+
+
+def test_label_smoothing_acts_on_what_is_learned_from_and_not_on_validations():
+    plain, smoothed = make_training(total_steps=1), make_training(total_steps=1, label_smoothing=0.5)
+    batch = next(smoothed.batches())
+    with torch.no_grad():
+        outputs = smoothed.model(batch.inputs, batch.lengths)
+    expected = [float(score(outputs, batch.targets, "per_position", smoothing=s).loss) / 18 for s in (0.0, 0.5)]
+    assert smoothed.evaluate("validation") == plain.evaluate("validation")
+    found = [next(train(training))["learning/loss"] for training in (plain, smoothed)]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found[0] != pytest.approx(found[1], rel=1e-4)
 
 
 def test_rates_rise_linearly_and_fall_as_a_cosine():
@@ -202,13 +217,59 @@ def test_state_space_parameters_learn_at_their_own_lower_rate_without_decay():
 
 
 def test_training_stops_early_once_validation_no_longer_improves_and_the_best_weights_come_back():
-    training = make_training(total_steps=1_000, learning_rate=1e-8, patience_validations=3, task=COPYING)
-    steps = [training.steps for _ in train(training)]
+    training = make_training(total_steps=1_000, patience_validations=3)
+    losses = iter([3.0, 2.0, 5.0, 4.0, 2.0])
+    training.evaluate = lambda split: {"accuracy": 0.5, "loss": next(losses)}
+    for _ in train(training):
+        if training.steps == 20:
+            best = copy.deepcopy(training.model.state_dict())
     assert training.stopped_early
-    assert steps[-1] == training.best_step + 30
-    best = {name: tensor.clone() for name, tensor in training.state_dict()["best_weights"].items()}
+    assert (training.best_step, training.steps) == (20, 50)
+    assert not torch.equal(training.model.output.weight, best["output.weight"])
     training.restore_best()
-    assert all(torch.equal(tensor, best[name]) for name, tensor in training.model.state_dict().items())
+    assert_same(training.model.state_dict(), best)
+
+
+def validate_as_if(training, *found):
+    """Validates once a step, as if these were the metrics."""
+    for metrics in found:
+        training.steps += 1
+        training.evaluate = lambda split, metrics=metrics: metrics
+        training.validate()
+
+
+def test_of_validations_alike_in_accuracy_the_one_with_the_smallest_loss_is_kept():
+    training = make_training()
+    validate_as_if(
+        training,
+        {"accuracy": 1.0, "loss": 0.5},
+        {"accuracy": 1.0, "loss": 0.1},
+        {"accuracy": 1.0, "loss": 0.2},
+        {"accuracy": 0.9, "loss": 0.01},
+    )
+    assert training.best_step == 2
+    assert training.validations_without_improvement == 2
+
+
+def test_a_loss_that_is_not_a_number_is_worse_than_any_other():
+    training = make_training()
+    validate_as_if(training, {"loss": math.nan}, {"loss": 1e30}, {"loss": math.nan})
+    assert training.best_step == 2
+
+
+def test_training_stops_once_two_validations_in_a_row_reach_the_accuracy_asked_for():
+    good, bad = {"accuracy": 0.9, "loss": 0.1}, {"accuracy": 0.89, "loss": 0.1}
+    training = make_training(stop_at_accuracy=0.9)
+    validate_as_if(training, good, bad, good)
+    assert not training.finished
+    resumed = make_training(stop_at_accuracy=0.9)
+    resumed.load_state_dict(copy.deepcopy(training.state_dict()))
+    validate_as_if(resumed, good)
+    assert resumed.stopped_early
+    assert resumed.finished
+    endless = make_training()
+    validate_as_if(endless, {"accuracy": 1.0, "loss": 0.0}, {"accuracy": 1.0, "loss": 0.0})
+    assert not endless.finished
 
 
 def test_long_gradients_are_clipped_before_the_update():
@@ -231,6 +292,16 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_the_weights_from_be
     with pytest.raises(NonFiniteLossError, match="the gradient's norm is nan and the loss nan at step 1"):
         next(train(training))
     torch.testing.assert_close(training.model.state_dict(), before, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_gradient_that_is_not_finite_is_noticed_before_anything_can_be_saved():
+    # As on a GPU, where an update does not wait to look at its gradient, and the loss was still finite.
+    training = make_training()
+    interval = Interval(training)
+    interval.add(torch.ones(5), torch.tensor(torch.nan))
+    training.steps = 3
+    with pytest.raises(NonFiniteLossError, match="the gradient's norm became nan between steps 0 and 3"):
+        interval.metrics(training)
 
 
 def test_float16_scales_the_loss_and_skips_what_overflows():
@@ -279,6 +350,7 @@ def test_a_gpu_trains_in_every_precision_and_resumes(precision):
         ({"total_steps": 0}, "total_steps must be at least 1, got 0"),
         ({"label_smoothing": 1.0}, r"label_smoothing must be within \[0, 1\), got 1.0"),
         ({"patience_validations": -1}, "patience_validations must be at least 0, got -1"),
+        ({"stop_at_accuracy": 1.5}, r"stop_at_accuracy must be within \[0, 1\], got 1.5"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -38,6 +38,18 @@ def test_every_episode_is_in_one_part_and_every_part_has_its_share_of_each_games
         np.testing.assert_allclose(np.array(of_game) / sum(of_game), [0.7, 0.1, 0.2], atol=0.02)
 
 
+def test_a_games_split_is_the_same_alone_and_beside_other_games(tmp_path: Path) -> None:
+    lengths = np.random.default_rng(0).integers(5, 31, 53).tolist()
+    alone = split_episodes(store_of(tmp_path / "alone", Pong=lengths), seed=3)
+    store = store_of(tmp_path / "both", Boxing=[7] * 11, Pong=lengths)
+    both = split_episodes(store, seed=3)
+    for ours, beside in zip(
+        (alone.train, alone.validation, alone.test), (both.train, both.validation, both.test), strict=True
+    ):
+        of_pong = beside[store.episodes.games[beside] == store.games.index("Pong")]
+        assert (of_pong - 11).tolist() == ours.tolist()
+
+
 def test_the_same_seed_splits_alike_and_another_differently(tmp_path: Path) -> None:
     store = store_of(tmp_path, Pong=[7] * 53)
     assert split_episodes(store, seed=1).train.tolist() == split_episodes(store, seed=1).train.tolist()

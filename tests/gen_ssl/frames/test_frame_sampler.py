@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FrameStore:
 
 def test_a_batch_shows_each_position_at_every_offset_within_its_episode(store: FrameStore) -> None:
     sampler = FrameSampler(store, time_offsets=(0, 3), stack=2, batch_size=53, seed=1)
-    batch = next(sampler)
+    batch = sampler.batch(0)
     assert batch.stacks.shape == (2, 53, 2, 1, 2)
     episode, time = batch.stacks[..., 0, 0].long(), batch.stacks[..., 0, 1].long()  # (k, b, stack)
     assert (episode == episode[0, :, :1]).all()
@@ -45,8 +45,8 @@ def test_every_position_of_the_part_is_drawn_and_no_other(store: FrameStore) -> 
     split = split_episodes(store, seed=0)
     drawn = set()
     sampler = FrameSampler(store, split="validation", batch_size=41, stack=1, seed=1)
-    for _ in range(50):
-        pixels = next(sampler).stacks[0, :, 0, 0].tolist()
+    for index in range(50):
+        pixels = sampler.batch(index).stacks[0, :, 0, 0].tolist()
         assert len({tuple(pair) for pair in pixels}) == 41
         drawn |= {(episode % 100 + (NUM_EPISODES if episode >= 100 else 0), time) for episode, time in pixels}
     assert drawn == {(episode, time) for episode in split.validation.tolist() for time in range(LENGTH)}
@@ -55,20 +55,11 @@ def test_every_position_of_the_part_is_drawn_and_no_other(store: FrameStore) -> 
 
 def test_batch_i_is_a_function_of_the_seed_and_i(store: FrameStore) -> None:
     sampler = FrameSampler(store, batch_size=13, seed=1)
-    batches = [next(sampler) for _ in range(3)]
+    batches = [sampler.batch(index) for index in range(3)]
     again = FrameSampler(store, batch_size=13, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(again.batch(2), batches[2], strict=True))
     assert not torch.equal(batches[0].stacks, batches[1].stacks)
     assert not torch.equal(FrameSampler(store, batch_size=13, seed=2).batch(0).stacks, batches[0].stacks)
-
-
-def test_a_restored_sampler_goes_on_where_it_stood(store: FrameStore) -> None:
-    sampler = FrameSampler(store, batch_size=13, seed=1)
-    next(sampler)
-    restored = FrameSampler(store, batch_size=13, seed=1)
-    restored.load_state_dict(sampler.state_dict())
-    for _ in range(3):
-        assert torch.equal(next(restored).stacks, next(sampler).stacks)
 
 
 def test_ranks_share_the_rows_of_one_batch_in_order(store: FrameStore) -> None:

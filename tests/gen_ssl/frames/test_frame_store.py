@@ -57,8 +57,11 @@ def test_frames_and_ram_come_in_the_order_asked_for_with_repeats(tmp_path: Path)
     indices = np.random.default_rng(3).integers(0, 37, 101)
     np.testing.assert_array_equal(store.frames(indices).numpy(), steps["frames"][indices])
     np.testing.assert_array_equal(store.ram(indices), steps["ram"][indices])
-    with pytest.raises(IndexError, match=r"indices must lie in 0\.\.36, got -1\.\.5"):
-        store.frames(np.array([5, -1]))
+    for read in (store.frames, store.stacks, store.ram):
+        with pytest.raises(IndexError, match=r"indices must lie in 0\.\.36, got -1\.\.5"):
+            read(np.array([5, -1]))
+        with pytest.raises(IndexError, match=r"indices must lie in 0\.\.36, got 5\.\.37"):
+            read(np.array([5, 37]))
 
 
 def test_preloaded_frames_are_the_same(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen_ssl.frames import ShardContents, ShardWriter, read_shard
+from gen_ssl.frames import FrameStore, ShardContents, ShardWriter, read_shard
 from gen_ssl.frames.shard_layout import MAGIC, compress_ram, decompress_ram, sections
 
 SHAPE = (1, 11, 13)
@@ -65,6 +65,36 @@ def test_a_flipped_bit_costs_its_block_and_ends_an_episode_before_it(tmp_path: P
     shard = read_shard(path)
     assert (len(shard.actions), shard.num_lost) == (603, 500)
     assert episode_ends(shard) == [499, 602]
+
+
+def test_a_tail_of_zeros_leaves_the_blocks_before_it(tmp_path: Path) -> None:
+    # As a disk leaves a file whose length was written and whose data was not.
+    path = tmp_path / "Pong-00000.frames"
+    write(path, 1_103)
+    content = bytearray(path.read_bytes())
+    inside_second_block = [part.at for part in sections(memoryview(bytes(content)))][3] + 12_345
+    content[inside_second_block:] = bytes(len(content) - inside_second_block)
+    path.write_bytes(content)
+    shard = read_shard(path)
+    assert (len(shard.actions), shard.num_lost) == (500, 603)
+    assert episode_ends(shard) == [499]
+
+
+def test_frames_too_large_for_references_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "Pong-00000.frames"
+    frames = np.random.default_rng(0).integers(0, 256, (3, 1, 257, 263), dtype=np.uint8)  # more than LZ4 looks back
+    shard = ShardWriter(path, game="Pong", num_actions=2, frame_shape=(1, 257, 263))
+    nothing = np.zeros(3, dtype=np.bool_)
+    shard.append(
+        frames=frames,
+        actions=np.zeros(3, dtype=np.int64),
+        rewards=np.zeros(3, dtype=np.float32),
+        terminated=nothing,
+        truncated=nothing,
+    )
+    shard.finish()
+    assert read_shard(path).references == b""
+    np.testing.assert_array_equal(FrameStore.open(tmp_path).frames(np.arange(3)).numpy(), frames)
 
 
 @pytest.mark.parametrize("section", [0, 1])

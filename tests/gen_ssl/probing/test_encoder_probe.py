@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,18 @@ def test_a_variable_that_hardly_changes_is_not_probed(pong):
     assert "ball_y" in names
     with pytest.raises(ValueError, match=r"none of the 1 variables has an entropy of 0\.6 nats"):
         EncoderProbe(pong, [constant], QUICK)
+
+
+def test_of_a_large_store_evenly_spaced_frames_are_probed_with_the_split_of_all(pong):
+    parts = EncoderProbe(pong, probe_labels(pong), replace(QUICK, most_frames=997)).parts
+    episodes = split_episodes(pong, seed=0)
+    taken = set(np.linspace(0, len(pong) - 1, 997).astype(int))
+    assert len(parts["train"]) == len(taken & set(pong.valid_indices(episodes=episodes.train)))
+    for split, part in parts.items():
+        assert set(part.indices) <= taken
+        assert set(pong.episode_ids[part.indices]) <= set(episodes.episodes(split))
+    with pytest.raises(ValueError, match="most_frames must be at least 1, got 0"):
+        ProbeConfig(most_frames=0)
 
 
 def test_an_encoder_has_a_score_for_every_variable_and_their_means(probe):

@@ -4,7 +4,7 @@ import pytest
 
 from scripts.run.atari_sequences import ATARI_QUESTIONS
 from scripts.run.config_file import config_from_json, config_to_json
-from scripts.run.sequence_config import PRESETS, ArchitectureConfig, SequenceRunConfig
+from scripts.run.sequence_config import PRESETS, ArchitectureConfig, SequenceRunConfig, with_total_steps
 from seqmodels.mixers import MIXERS
 from seqmodels.tasks import TASKS
 
@@ -52,6 +52,8 @@ def test_a_label_tells_models_of_one_mixer_apart():
     ("build", "message"),
     [
         (lambda: ArchitectureConfig(d_model=0), "d_model must be at least 1, got 0"),
+        (lambda: ArchitectureConfig(d_state=0), "d_state must be at least 1, got 0"),
+        (lambda: ArchitectureConfig(num_heads=-4), "num_heads must be at least 1, got -4"),
         (lambda: ArchitectureConfig(dropout=1.0), r"dropout must be within \[0, 1\), got 1.0"),
         (lambda: SequenceRunConfig(checkpoint_every_steps=0), "checkpoint_every_steps must be at least 1, got 0"),
         (lambda: SequenceRunConfig(pretraining_steps=-1), "pretraining_steps must be at least 0, got -1"),
@@ -60,3 +62,21 @@ def test_a_label_tells_models_of_one_mixer_apart():
 def test_settings_out_of_range_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_long_run_logs_and_saves_as_often_as_a_shorter_one_and_so_does_its_search():
+    paper, laptop = PRESETS["paper", "induction-heads"], PRESETS["laptop", "induction-heads"]
+    assert (laptop.run.training.log_every_steps, laptop.run.checkpoint_every_steps) == (80, 800)
+    assert (paper.run.training.log_every_steps, paper.run.checkpoint_every_steps) == (100, 2_000)
+    assert with_total_steps(paper.run.training, paper.search_steps).log_every_steps == 100
+    assert with_total_steps(paper.run.training, 50).log_every_steps == 1
+
+
+def test_budgets_end_early_only_where_nothing_is_learned_after_the_task_itself():
+    stopping = {preset for preset, settings in PRESETS.items() if settings.run.training.stop_at_accuracy}
+    assert stopping == {
+        ("quick", "selective-copying"),
+        ("laptop", "selective-copying"),
+        ("laptop-256", "selective-copying"),
+        ("laptop", "mqar"),
+    }

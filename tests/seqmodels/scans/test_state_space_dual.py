@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.scans import DualResult, state_space_dual
+from seqmodels.scans.state_space_dual import _Decays
 
 NAMES = ("x", "dt", "A", "B", "C", "D", "initial_state")
 B, H, P, G, N = 2, 6, 5, 3, 7
@@ -65,6 +66,27 @@ def test_outputs_states_and_gradients_equal_the_recurrences(chunk_length, length
     expected_results, expected_gradients = run(loop, inputs, resets=resets)
     assert largest_error(results, expected_results) < 1e-12
     assert largest_error(gradients, expected_gradients) < 1e-12
+
+
+@pytest.mark.parametrize("with_resets", [False, True])
+def test_gradients_equal_finite_differences(with_resets):
+    inputs = dual_inputs(5)
+    resets = torch.rand(B, 5, generator=torch.Generator().manual_seed(1)) < 0.3 if with_resets else None
+    leaves = [inputs[name].requires_grad_() for name in NAMES]
+
+    def both(*parts: Tensor) -> tuple[Tensor, ...]:
+        options = dict(zip(NAMES[5:], parts[5:], strict=True))
+        return tuple(state_space_dual(*parts[:5], **options, resets=resets, chunk_length=3))
+
+    # Fast: in random directions, not one number at a time.
+    assert torch.autograd.gradcheck(both, leaves, fast_mode=True)
+
+
+def test_gradients_of_decays_equal_finite_differences():
+    reached = -torch.rand(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cumsum(-1)
+    linked = torch.ones(5, 5, dtype=torch.bool).tril()
+    linked[3:, :2] = False  # a reset in between
+    assert torch.autograd.gradcheck(lambda x: _Decays.apply(x, linked, torch.float64), [reached.requires_grad_()])
 
 
 def test_long_decays_keep_float32s_digits():

@@ -47,7 +47,7 @@ def test_nothing_is_left_of_an_interrupted_write(tmp_path):
 def test_a_process_that_was_slower_takes_what_the_other_wrote(tmp_path):
     def build_while_another_finishes():
         cached_arrays(tmp_path, "numbers", 1, build)
-        return build()
+        return {"squares": np.zeros(5)}
 
     assert cached_arrays(tmp_path, "numbers", 1, build_while_another_finishes)["squares"].tolist() == [0, 1, 4, 9, 16]
     assert len(list(tmp_path.iterdir())) == 1
@@ -88,3 +88,17 @@ def test_a_task_reads_its_examples_from_the_cache(task, change, tmp_path, reques
     assert len(list(tmp_path.iterdir())) == 1
     first_batch(tmp_path, change(settings))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "build"),
+    [
+        ("listops", lambda cache: ListOps(SHAPE, cache=cache, **SIZES)),
+        ("pathfinder", lambda cache: Pathfinder(PATHFINDER_16, cache=cache, **SIZES)),
+    ],
+)
+def test_what_an_earlier_version_kept_is_not_read(module, build, tmp_path, monkeypatch):
+    for version in (1, 2):
+        monkeypatch.setattr(f"seqmodels.tasks.{module}._VERSION", version)
+        next(build(tmp_path).batches("train", batch_size=5, seed=0))
+        assert len(list(tmp_path.iterdir())) == version

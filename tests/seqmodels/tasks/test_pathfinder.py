@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from seqmodels.tasks import PATHFINDER_16, PATHFINDER_32, PATHFINDER_64, PATHFINDER_128, Pathfinder
+from seqmodels.tasks import PATHFINDER_16, PATHFINDER_32, PATHFINDER_64, PATHFINDER_128
 from seqmodels.tasks.path_search import ends_are_joined
 from seqmodels.tasks.pathfinder_contours import ContourGrowth
 from seqmodels.tasks.pathfinder_images import draw_pathfinder
@@ -116,16 +116,6 @@ def test_images_of_one_stream_are_the_same_images(drawn):
     again = draw_pathfinder(PATHFINDER_16, NUM_IMAGES, np.random.default_rng(0))
     for part, other in zip(drawn, again, strict=True):
         np.testing.assert_array_equal(part, other)
-
-
-def test_pixels_are_values_or_tokens_of_the_same_image():
-    sizes = {"num_train": 3, "num_validation": 2, "num_test": 2}
-    values, tokens = (Pathfinder(PATHFINDER_16, inputs=inputs, **sizes) for inputs in ("values", "tokens"))
-    value, token = (next(task.batches("test", batch_size=2, seed=0)) for task in (values, tokens))
-    assert tokens.spec.input == "tokens"
-    assert tokens.spec.num_inputs == 256
-    np.testing.assert_allclose(value.inputs[..., 0], token.inputs / 127.5 - 1, atol=1e-6)
-    assert value.targets.tolist() == token.targets.tolist()
 
 
 def test_contours_that_find_no_room_are_given_up(monkeypatch):

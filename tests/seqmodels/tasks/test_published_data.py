@@ -3,10 +3,13 @@
 import gzip
 import importlib.util
 import shutil
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from seqmodels.pixel_tokens import as_tokens
 from seqmodels.tasks import lra_image, lra_retrieval, lra_text, sequential_cifar, sequential_digits, sequential_mnist
 from seqmodels.tasks.mnist import read_idx
 
@@ -55,10 +58,10 @@ def test_colours_of_cifar_are_read_plane_by_plane(published):
         np.testing.assert_allclose(batch.inputs[..., channel], plane, atol=1e-6)
 
 
-def test_the_image_task_is_cifar_in_grey_as_values_or_tokens(published):
+def test_the_image_task_is_cifar_in_grey(published):
     colours = everything(sequential_cifar(published), "test").inputs.numpy()
     grey = everything(lra_image(published), "test").inputs[..., 0]
-    tokens = everything(lra_image(published, inputs="tokens"), "test").inputs
+    tokens = everything(as_tokens(lra_image(published)), "test").inputs
     expected = (colours + 1) * 127.5 @ np.array([0.2989, 0.587, 0.114])
     np.testing.assert_allclose(tokens, expected, atol=0.51)
     np.testing.assert_allclose(grey, tokens / 127.5 - 1, atol=1e-6)
@@ -100,17 +103,25 @@ def test_digits_are_those_of_scikit_learn_in_three_fixed_parts():
     assert sorted(map(tuple, images.tolist())) == sorted(map(tuple, expected.tolist()))
 
 
-def test_colours_cannot_be_tokens():
-    from seqmodels.tasks import PixelClassification
-
-    with pytest.raises(ValueError, match="pixels of photos can be tokens only if they have 1 channel, got 3"):
-        PixelClassification("photos", dict, num_pixels=4, num_channels=3, num_classes=2, inputs="tokens")
-
-
-def test_a_missing_file_of_mnist_is_named(damaged):
-    (damaged / "MNIST/raw/train-labels-idx1-ubyte").unlink()
-    with pytest.raises(FileNotFoundError, match="found neither train-labels-idx1-ubyte nor train-labels-idx1-ubyte.gz"):
-        everything(sequential_mnist(damaged), "test")
+@pytest.mark.parametrize(
+    ("build", "file", "message"),
+    [
+        (
+            sequential_mnist,
+            "MNIST/raw/train-labels-idx1-ubyte",
+            r"found no train-labels-idx1-ubyte\* in .*; expected in",
+        ),
+        (lra_image, "cifar-10-batches-bin/data_batch_4.bin", "task image found no data_batch_4.bin in .*bin; expected"),
+        (sequential_cifar, "cifar-10-batches-bin/test_batch.bin", "task sequential-cifar found no test_batch.bin in"),
+        (lra_text, "aclImdb/test/neg", r"task text found no test/neg/\*.txt in .*aclImdb; expected in the data folder"),
+        (lra_retrieval, "lra_release/tsv_data/new_aan_pairs.test.tsv", "found no new_aan_pairs.test.tsv in .*tsv_data"),
+    ],
+)
+def test_a_missing_file_is_named_when_the_task_is_built(build, file, message, damaged):
+    path = damaged / file
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(FileNotFoundError, match=message):
+        build(damaged)
 
 
 @pytest.mark.parametrize(
@@ -153,30 +164,12 @@ def test_a_cifar_file_of_another_size_is_refused(damaged):
         everything(lra_image(damaged), "test")
 
 
-def test_a_missing_cifar_file_is_named(damaged):
-    (damaged / "cifar-10-batches-bin/data_batch_4.bin").unlink()
-    with pytest.raises(FileNotFoundError, match="data_batch_4.bin is missing; expected in cifar-10-batches-bin are"):
-        everything(sequential_cifar(damaged), "test")
-
-
-def test_a_folder_without_reviews_is_named(damaged):
-    shutil.rmtree(damaged / "aclImdb/test/neg")
-    with pytest.raises(FileNotFoundError, match="found no .txt file in .*aclImdb/test/neg"):
-        everything(lra_text(damaged), "train")
-
-
 @pytest.mark.parametrize("line", ["1.0\tA\tB\tone text only\n", "2\tA\tB\tone\ttwo\n"])
 def test_a_line_that_is_no_pair_is_named_by_its_number(line, damaged):
     with (damaged / "lra_release/tsv_data/new_aan_pairs.eval.tsv").open("a") as file:
         file.write(line)
     with pytest.raises(ValueError, match="line 4 of .*eval.tsv must have 5 columns, the first of them 0 or 1, got"):
         everything(lra_retrieval(damaged), "test")
-
-
-def test_a_missing_file_of_pairs_is_named(damaged):
-    (damaged / "lra_release/tsv_data/new_aan_pairs.test.tsv").unlink()
-    with pytest.raises(FileNotFoundError, match="new_aan_pairs.test.tsv is missing; expected in .*tsv_data are"):
-        everything(lra_retrieval(damaged), "train")
 
 
 def test_retrieval_is_read_from_a_folder_only():
@@ -194,3 +187,17 @@ def test_without_a_folder_and_without_datasets_both_ways_to_the_data_are_named(b
         FileNotFoundError, match=f"needs the package `datasets`, .* or a data folder .*{WITHOUT_FOLDER[build]}"
     ):
         build(None)
+
+
+def test_where_the_hub_cannot_be_reached_the_other_way_to_the_data_is_named(monkeypatch):
+    def load_dataset(name, *, split):
+        raise ConnectionError(f"Couldn't reach '{name}' on the Hub")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr("seqmodels.tasks.published_files.find_spec", lambda name: object())
+    with pytest.raises(
+        FileNotFoundError,
+        match="got nothing through `datasets` .Couldn't reach 'ylecun/mnist' on the Hub., and needs a data folder "
+        r"\(--data DIR\); expected in the data folder is MNIST/raw: train-images-idx3-ubyte",
+    ):
+        everything(sequential_mnist(None), "test")

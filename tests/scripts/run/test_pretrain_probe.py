@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import torch
+
+from gen_ssl.encoders import DQN2013CNN
+from gen_ssl.frames import FrameStore, FrameStoreWriter
+from gen_ssl.probing import EncoderProbe, Labels, ProbeConfig, frame_labels, nearest_neighbour_classes, weighted_f1
+from scripts.run.pretrain_probe import knn_score
+
+FRAME_SHAPE = (1, 29, 37)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Five episodes in which a bright square moves about, with actions and rewards of chance."""
+    generator = np.random.default_rng(0)
+    frames = np.zeros((95, *FRAME_SHAPE), dtype=np.uint8)
+    for frame, x in zip(frames, generator.integers(0, 32, 95), strict=True):
+        frame[0, 5:10, x : x + 5] = 255
+    ended = np.arange(95) % 19 == 18
+    with FrameStoreWriter(tmp_path, frame_shape=FRAME_SHAPE) as writer:
+        writer.append(
+            game="Pong",
+            num_actions=3,
+            frames=frames,
+            actions=generator.integers(0, 3, 95),
+            rewards=generator.normal(size=95).astype(np.float32),
+            terminated=ended,
+            truncated=np.zeros(95, np.bool_),
+        )
+    return FrameStore.open(tmp_path)
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+def test_action_and_reward_count_only_where_there_is_no_state_to_read(store, has_state):
+    half = (store.frames(np.arange(95))[:, 0].amax(dim=1).argmax(dim=1) // 18).numpy()
+    state = [Labels(name="half", values=half.astype(np.int64), category="agent")] if has_state else []
+    probe = EncoderProbe(store, [*frame_labels(store), *state], ProbeConfig(stack=2))
+    torch.manual_seed(0)
+    encoder = DQN2013CNN((2, *FRAME_SHAPE[1:]), feature_dim=11)
+    train, test = probe.parts["train"], probe.parts["validation"]
+    with torch.no_grad():
+        features = [encoder(store.stacks(part.indices, stack=2)) for part in (train, test)]
+    predicted = nearest_neighbour_classes(features[0], train.classes, features[1])
+    columns = [index for index, label in enumerate(probe.labels) if label.name == "half" or not has_state]
+    assert len(columns) == (1 if has_state else 2)
+    expected = np.mean([weighted_f1(test.classes[:, index], predicted[:, index]) for index in columns])
+    assert knn_score(probe)(encoder) == pytest.approx(expected)
