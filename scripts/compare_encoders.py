@@ -47,6 +47,7 @@ class CompareEncoders:
     games: tuple[str, ...] = ("Pong", "Boxing")
     seeds: tuple[int, ...] = (0, 1, 2)
     encoder: str = "NatureCNN"  # the architecture that `scratch` begins with
+    learning_rate: float = 2.5e-4  # half that of the preset `fast`, whose encoder has normalised layers
     encoder_learning_rate: float | None = None  # of fine-tuned encoders; default: as the rest of the network
     total_steps: int = 50_000
     samples_per_step: int = 16
@@ -126,7 +127,12 @@ def run_config(config: CompareEncoders, game: str, arm: Arm, seed: int) -> DQNRu
         compile=config.compile,
         encoder_mode="frozen" if arm.mode == "frozen" else "finetune",
         atari=replace(fast.atari, game=game),
-        dqn=replace(fast.dqn, encoder_learning_rate=config.encoder_learning_rate if arm.mode == "finetune" else None),
+        dqn=replace(
+            fast.dqn,
+            learning_rate=config.learning_rate,
+            encoder_learning_rate=config.encoder_learning_rate if arm.mode == "finetune" else None,
+            final_learning_rate_share=1.0,
+        ),
         replay=replace(fast.replay, capacity=config.total_steps),
         training=training,
         evaluation=replace(
