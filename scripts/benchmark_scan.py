@@ -1,6 +1,6 @@
 """Measures time and peak memory of the scans behind Mamba and S4: every backend of ours, and peers where installed.
 
-    python -m scripts.benchmark_scan                          ten minutes on two cores, most of them transformers'
+    python -m scripts.benchmark_scan                          minutes on two cores, most of them transformers'
     python -m scripts.benchmark_scan --lengths 512 --rounds 1 --output scan.json
     python -m scripts.benchmark_scan --device cuda            Triton's and mamba-ssm's kernels; none has been run yet
 

@@ -16,7 +16,7 @@ ALLOWED_IMPORTS = {
     "agents": {"gymnasium", "jaxtyping", "lz4", "numpy", "scipy", "torch"},
     "envs": {"ale_py", "gymnasium", "jaxtyping", "numpy"},
     "gen_ssl": {"huggingface_hub", "jaxtyping", "lightning_fabric", "lz4", "numpy", "safetensors", "torch"},
-    "seqmodels": {"jaxtyping", "numpy", "scipy", "torch"},
+    "seqmodels": {"jaxtyping", "numpy", "torch"},
 }
 # And what single modules may import in addition.
 ALLOWED_IN_MODULE = {
