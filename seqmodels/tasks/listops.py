@@ -25,7 +25,7 @@ class ListOps:
     r"""Reads an expression, one token for each digit, operator and closing bracket, and answers with its value, 0 to 9.
 
     Examples are unique trees of `shape`, in LRA's numbers by default. They are grown when a batch is first asked for,
-    about half a minute for LRA's, and kept in `cache` where given. Source: Nangia and Bowman 2018, with the generator's
+    about ten seconds for LRA's, and kept in `cache` where given. Source: Nangia and Bowman 2018, with the generator's
     parameters of Tay et al. 2021 (LRA) and brackets that the tokens keep.
 
     >>> from seqmodels.tasks.listops_trees import evaluate, expression
