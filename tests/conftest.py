@@ -17,6 +17,8 @@ torch.set_num_threads(1)
 @pytest.fixture
 def unchecked_signatures() -> Iterator[None]:
     """Turns the checking off for one test: as users run it, and as `torch.compile` can trace it."""
+    # All our signatures are checked in one function, of which torch.compile keeps eight traces and refuses a ninth.
+    torch.compiler.reset()
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
