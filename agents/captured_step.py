@@ -59,7 +59,8 @@ class CapturedStep:
         torch.cuda.current_stream().wait_stream(side_stream)
         self._optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Environments may be encoding their frames on this GPU in another thread.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self._result = self._gradient_step(self._inputs)
         with torch.no_grad():
             for parameter, weight in zip(self._network.parameters(), weights, strict=True):

@@ -1,4 +1,4 @@
-"""The training loop: step every environment once, store, and learn as often as the steps have earned.
+"""The training loop: step every environment once, meanwhile learn as often as the steps before have earned, store.
 
 The loop is a generator of metrics. All of its state is in a `Training`, and every yield is a point at which that
 state can be saved: a run resumed from it gives the numbers of a run that never stopped.
@@ -7,13 +7,14 @@ state can be saved: a run resumed from it gives the numbers of a run that never 
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from .dqn import DQN, NonFiniteLossError
@@ -95,6 +96,7 @@ class Training:
         self._episode_return = np.zeros(environment.num_envs)
         self._episode_length = np.zeros(environment.num_envs, np.int64)
         self.recent_returns: deque[float] = deque(maxlen=20)
+        self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="environments")
         frames, _ = environment.reset()
         self._frames = frames
         self._stacker.reset(frames)
@@ -150,20 +152,32 @@ class Training:
         else:
             self._learning_from_step = self.steps + self.config.learning_starts
 
-    def step_environments(self, interval: "Interval") -> None:
-        """Takes one step in every environment and stores it."""
-        environment, config = self.environment, self.config
-        epsilon = self.epsilons()
+    def step(self, interval: "Interval") -> None:
+        """Takes one step in every environment and stores it; learns while the environments are busy.
+
+        The two share nothing that changes, so that the numbers are those of one after the other.
+        """
+        actions = self._choose_actions(interval)
+        stepped = self._background.submit(self.environment.step, actions)
+        try:
+            self._learn(interval)
+        finally:  # also where the loss went wrong, so that the state can still be saved
+            with interval.timed("stepping"):
+                outcome = stepped.result()
+            self._store(actions, outcome, interval)
+
+    def _choose_actions(self, interval: "Interval") -> Int64[np.ndarray, " n"]:
+        num_envs, epsilon = self.environment.num_envs, self.epsilons()
         with interval.timed("acting"):
             stacks = torch.from_numpy(self._stacker.stacks)
-            greedy = self.agent.act(stacks).numpy() if epsilon.min() < 1 else np.zeros(environment.num_envs, np.int64)
-            actions = epsilon_greedy(
-                greedy, epsilon=epsilon, num_actions=int(environment.single_action_space.n), generator=self._generator
-            )
-        with interval.timed("stepping"):
-            next_frames, rewards, terminated, truncated, info = environment.step(actions)
+            greedy = self.agent.act(stacks).numpy() if epsilon.min() < 1 else np.zeros(num_envs, np.int64)
+            num_actions = int(self.environment.single_action_space.n)
+            return epsilon_greedy(greedy, epsilon=epsilon, num_actions=num_actions, generator=self._generator)
+
+    def _store(self, actions: Int64[np.ndarray, " n"], outcome: tuple[Any, ...], interval: "Interval") -> None:
+        next_frames, rewards, terminated, truncated, info = outcome
         ended = terminated | truncated
-        terminal = terminated | info["life_lost"] if config.life_loss_is_terminal else terminated
+        terminal = terminated | info["life_lost"] if self.config.life_loss_is_terminal else terminated
         with interval.timed("storing"):
             self.replay.append(
                 frames=self._frames,
@@ -175,9 +189,9 @@ class Training:
             )
             self._frames = next_frames
             self._stacker.push(next_frames, ended)
-        self.steps += environment.num_envs
+        self.steps += self.environment.num_envs
         if self.steps > self._learning_from_step:
-            self._samples_owed += environment.num_envs * config.samples_per_step
+            self._samples_owed += self.environment.num_envs * self.config.samples_per_step
         self._note_episodes(rewards, ended, interval)
 
     def _note_episodes(
@@ -192,7 +206,7 @@ class Training:
         self._episode_return[ended] = 0
         self._episode_length[ended] = 0
 
-    def learn(self, interval: "Interval") -> None:
+    def _learn(self, interval: "Interval") -> None:
         """Makes the updates that the steps so far have earned: none before learning starts."""
         if self.steps < self._learning_from_step:
             return
@@ -240,8 +254,7 @@ def train(training: Training) -> Iterator[Metrics]:
     """
     interval = Interval(training)
     while not training.finished:
-        training.step_environments(interval)
-        training.learn(interval)
+        training.step(interval)
         if interval.is_over(training):
             yield interval.metrics(training)
             interval = Interval(training)

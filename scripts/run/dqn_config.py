@@ -101,23 +101,23 @@ PRESETS: dict[str, DQNRunConfig] = {
         dqn=DQNConfig(
             loss="quantile",
             optimizer="adam",
-            learning_rate=5e-4,
+            learning_rate=1e-3,
             final_learning_rate_share=0.1,
-            learning_rate_decay_updates=40_000,  # 640,000 steps
+            learning_rate_decay_updates=47_000,  # 3,000,000 steps
             optimizer_epsilon=1.5e-4,  # Hessel et al. 2018, table 1
             max_gradient_norm=10.0,
-            target_update_every_updates=500,  # 8,000 steps
+            target_update_every_updates=125,  # 8,000 steps
         ),
         replay=ReplayConfig(capacity=200_000, n_step=5, discount=0.98, prioritised=True),
         training=TrainingConfig(
-            total_steps=2_000_000,
+            total_steps=3_000_000,
             learning_starts=10_000,
-            batch_size=64,
+            batch_size=256,
             samples_per_step=4,
             log_every_steps=2_000,
             exploration=ExplorationConfig(final_epsilon=0.02, decay_steps=100_000),
         ),
-        evaluation=EvaluationConfig(confirm_scores=(10.0, 18.0)),
+        evaluation=EvaluationConfig(evaluate_every_steps=100_000, confirm_scores=(10.0, 18.0)),
     ),
     # Solved within a minute: for first runs and tests.
     "catch": DQNRunConfig(

@@ -57,7 +57,7 @@ def test_a_frozen_encoder_replays_features_and_a_finetuned_one_frames(tmp_path):
     for mode, shape in (("finetune", (4, 84, 84)), ("frozen", (61,))):
         training = build_training(replace(config, encoder_mode=mode), device=CPU)
         for _ in range(3):
-            training.step_environments(Interval(training))
+            training.step(Interval(training))
         batch = training.replay.sample(5, np.random.default_rng(0))
         assert batch.observation.shape == (5, *shape)
         learns = any(parameter.requires_grad for parameter in training.agent.network.encoder.parameters())
