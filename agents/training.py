@@ -161,7 +161,7 @@ class Training:
         stepped = self._background.submit(self.environment.step, actions)
         try:
             self._learn(interval)
-        finally:  # also where the loss went wrong, so that the state can still be saved
+        finally:  # also where the loss went wrong: no environment is left in the middle of a step
             with interval.timed("stepping"):
                 outcome = stepped.result()
             self._store(actions, outcome, interval)

@@ -50,8 +50,8 @@ class Curve:
 
 def main(config: PlotScores) -> None:
     """Draws all curves twice and prints a table of what was confirmed."""
-    records = {path.name: _read_evaluations(path) for path in config.runs}
-    curves = [_curve(name, evaluations) for name, evaluations in records.items()]
+    records = [(path.name, _read_evaluations(path)) for path in config.runs]  # names may repeat in different folders
+    curves = [_curve(name, evaluations) for name, evaluations in records]
     peers = [] if config.peer is None else [_read_peer(config.peer, config.peer_name)]
     figure, (against_steps, against_time) = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
     for curve in curves + peers:
@@ -65,7 +65,7 @@ def main(config: PlotScores) -> None:
     figure.legend(*against_steps.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(config.output, dpi=110)
     print("| run | step | minute | games | mean score | lowest | highest |\n|---|---:|---:|---:|---:|---:|---:|")
-    for name, evaluations in records.items():
+    for name, evaluations in records:
         for record in evaluations:
             returns = record["returns"]
             print(

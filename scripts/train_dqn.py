@@ -41,7 +41,7 @@ class TrainDQN:
 
     run: DQNRunConfig
     preset: PresetName = "fast"  # the settings that all other flags start from
-    run_directory: Path | None = None  # default: runs/dqn-GAME-DATE-TIME
+    run_directory: Path | None = None  # default: runs/dqn-GAME-seedSEED-DATE-TIME
     resume: Path | None = None  # a run directory to go on in, with its own settings
     device: DeviceName = "auto"
     threads: int = 0  # CPU threads; 0: all cores
@@ -60,11 +60,13 @@ class DQNRun:
         keep_freed_memory()
         device = choose_device(command.device)
         self.config = command.run
-        self.directory = _open_directory(command)
-        config = with_kept_encoder(self.config, self.directory.path)
+        _refuse_directory(command)
+        config = self.config if command.resume is None else with_kept_encoder(self.config, command.resume)
         self.training: Training = build_training(config, device=device)
-        keep_encoder(self.config, self.directory.path)
         self.evaluation = PeriodicEvaluation(self.config)
+        # Made last: settings that were refused above leave no folder behind that looks like a run.
+        self.directory = _open_directory(command)
+        keep_encoder(self.config, self.directory.path)
         # A run killed before its first checkpoint begins again.
         if command.resume is not None and self.directory.checkpoint.exists():
             self._load(load_checkpoint(self.directory.checkpoint))
@@ -138,13 +140,20 @@ class DQNRun:
         self.board.video("evaluation/game", film.frames[:300], frames_per_second=rate, step=step)
 
 
+def _refuse_directory(command: TrainDQN) -> None:
+    """Raises, before anything is built, where `_open_directory` would fail or the run to resume has other settings."""
+    if command.resume is not None:
+        RunDirectory.open(command.resume).check_config(command.run)
+    elif command.run_directory is not None:
+        RunDirectory.check_free(command.run_directory)
+
+
 def _open_directory(command: TrainDQN) -> RunDirectory:
-    """Returns the run's directory: a new one, or that of the run to resume, which must have the same settings."""
+    """Returns the run's directory: a new one, or that of the run to resume."""
     if command.resume is None:
         label = f"dqn-{command.run.game_name}-seed{command.run.seed}"
         return RunDirectory.create(command.run_directory, config=command.run, label=label)
     directory = RunDirectory.open(command.resume)
-    directory.check_config(command.run)
     directory.note_command()
     return directory
 
@@ -172,7 +181,7 @@ def main(command: TrainDQN) -> None:
             # Not a safe point of the loop: the agent is saved to be looked at, the run's checkpoint stays as it is.
             agent = save_checkpoint(run.directory.path / "non_finite.pt", run.training.agent.state_dict(), kind="agent")
             raise ValueError(
-                f"{error}, in steps {run.training.steps} and after; the agent is saved as {agent}, and the last good "
+                f"{error}, by step {run.training.steps:,}; the agent is saved as {agent}, and the last good "
                 f"checkpoint stays: try a smaller --learning-rate or --max-gradient-norm"
             ) from error
         run.finish(progress)
@@ -183,7 +192,7 @@ def main(command: TrainDQN) -> None:
 class _First:
     """The flags that decide which configuration the others override."""
 
-    preset: PresetName = "fast"
+    preset: PresetName | None = None
     resume: Path | None = None
 
 
@@ -191,9 +200,12 @@ def starting_point(arguments: list[str]) -> TrainDQN:
     """Returns the command before the other flags: the run that is resumed, or the preset."""
     asks_for_help = ("-h", "--help")
     first, _ = tyro.cli(_First, args=[a for a in arguments if a not in asks_for_help], return_unknown_args=True)
-    if first.resume is not None:
-        return TrainDQN(run=RunDirectory.open(first.resume).read_config(DQNRunConfig), resume=first.resume)
-    return TrainDQN(run=PRESETS[first.preset], preset=first.preset)
+    if first.resume is None:
+        preset = first.preset or "fast"
+        return TrainDQN(run=PRESETS[preset], preset=preset)
+    if first.preset is not None:
+        raise ValueError(f"a resumed run keeps its own settings: --preset {first.preset} has to be left out")
+    return TrainDQN(run=RunDirectory.open(first.resume).read_config(DQNRunConfig), resume=first.resume)
 
 
 def command() -> None:

@@ -49,7 +49,8 @@ def records_table(records: Sequence[BenchmarkRecord]) -> str:
 
 
 def write_records(path: Path, records: Sequence[BenchmarkRecord]) -> None:
-    """Writes the records as a JSON list."""
+    """Writes the records as a JSON list, into a new folder where there is none: minutes of measuring are not lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n")
 
 

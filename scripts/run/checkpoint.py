@@ -138,11 +138,7 @@ def _refuse_foreign_values(value: object, where: str) -> None:
     """Raises TypeError for the first value below `where` that `weights_only` loading would refuse."""
     for name, inner in _children(value, where):
         _refuse_foreign_values(inner, name)
-    plain = type(value) in (dict, list, tuple, str, bytes, int, float, bool, type(None)) or isinstance(
-        value, torch.Tensor
-    )
-    # OrderedDict is what torch's own state_dict returns, and loads.
-    if not plain and type(value).__name__ != "OrderedDict":
+    if type(value) not in _PLAIN_TYPES and not isinstance(value, torch.Tensor):
         name = f"{type(value).__module__}.{type(value).__qualname__}"
         raise TypeError(f"a checkpoint holds tensors and plain values only, got {name} at {where}")
 

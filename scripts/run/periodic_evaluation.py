@@ -1,6 +1,7 @@
 """Evaluates an agent now and then while it trains, and confirms the scores it reaches on new games."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class PeriodicEvaluation:
         wanted = self._config.evaluation
         return wanted.stop_when_confirmed and bool(wanted.confirm_scores) and not self._open_scores(float("inf"))
 
-    def run(self, agent: ActingAgent, *, step: int, clock: Any) -> dict[str, float]:
+    def run(self, agent: ActingAgent, *, step: int, clock: Callable[[], float]) -> dict[str, float]:
         """Evaluates, confirms what was reached for the first time, and returns the metrics of the evaluation."""
         self._evaluated_at = step
         evaluation = self._play(agent, self._config.evaluation.num_games, step=step, confirmation=False)

@@ -140,6 +140,27 @@ def test_the_target_network_changes_only_at_its_period_and_then_equals_the_netwo
     torch.testing.assert_close(agent.target_network.state_dict(), agent.network.state_dict(), rtol=0, atol=0)
 
 
+def test_the_target_network_goes_a_share_tau_of_the_way():
+    agent = make_agent(target_update_every_updates=2, tau=0.125)
+    first = copy.deepcopy(agent.target_network.state_dict())
+    for _ in range(2):
+        agent.update(make_batch())
+    weights = agent.network.state_dict()
+    expected = {name: 0.875 * first[name] + 0.125 * weights[name] for name in first}
+    torch.testing.assert_close(agent.target_network.state_dict(), expected)
+
+
+@pytest.mark.parametrize("act_with", ["online", "target"])
+def test_the_network_that_acts_is_the_one_asked_for(act_with):
+    agent = make_agent(act_with=act_with)
+    for _ in range(3):
+        agent.update(make_batch())  # the target network stays behind
+    observations = make_batch().observation
+    network = {"online": agent.network, "target": agent.target_network}[act_with]
+    torch.testing.assert_close(agent.action_values(observations), network(observations), rtol=0, atol=0)
+    assert not torch.equal(agent.network(observations), agent.target_network(observations))
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 def test_updates_make_the_loss_smaller(optimizer):
     agent = make_agent(optimizer=optimizer, learning_rate=3e-3)
@@ -273,6 +294,7 @@ def test_predict_takes_one_observation_or_many_and_returns_the_greedy_actions():
     [
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"target_update_every_updates": 0}, "target_update_every_updates must be at least 1, got 0"),
+        ({"tau": 0.0}, r"tau must lie within \(0, 1\], got 0.0"),
         ({"final_learning_rate_share": 0.0}, r"final_learning_rate_share must lie within \(0, 1\] .* got 0.0 and 0"),
         ({"max_gradient_norm": -1.0}, "max_gradient_norm must be positive or None, got -1.0"),
     ],

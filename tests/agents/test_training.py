@@ -1,4 +1,5 @@
 import copy
+from concurrent.futures import Executor, Future
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ def test_a_run_resumed_at_any_yield_equals_one_that_never_stopped():
         resumed.load_state_dict(copy.deepcopy(state))
         assert [without_clock(metrics) for metrics in train(resumed)] == expected[index + 1 :]
         torch.testing.assert_close(resumed.agent.state_dict(), whole.agent.state_dict(), rtol=0, atol=0)
+
+
+def test_learning_beside_the_environments_gives_the_numbers_of_one_after_the_other():
+    class OneAfterTheOther(Executor):
+        def submit(self, function, *arguments):
+            future = Future()
+            future.set_result(function(*arguments))
+            return future
+
+    beside, in_turn = make_training(), make_training()
+    in_turn._background = OneAfterTheOther()
+    assert [*map(without_clock, train(beside))] == [*map(without_clock, train(in_turn))]
+    weights, expected = beside.agent.network.state_dict(), in_turn.agent.network.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_seed_others():

@@ -18,6 +18,7 @@ from scripts import train_dqn
 from scripts.run.checkpoint import load_checkpoint
 from scripts.run.dqn_assembly import build_training
 from scripts.run.dqn_config import PRESETS, EvaluationConfig, ReplayConfig
+from scripts.run.run_directory import RunDirectory
 from scripts.run.saved_agent import load_agent
 from scripts.run.tensorboard import read_scalars
 from scripts.train_dqn import TrainDQN, starting_point
@@ -174,9 +175,20 @@ def test_a_frozen_encoder_with_a_rate_is_refused_and_leaves_no_folder(tmp_path):
         build_training(config, device=torch.device("cpu"))
 
 
-def test_flags_override_the_preset_and_a_resumed_run_keeps_its_own():
+def test_an_encoder_for_other_frames_is_refused_and_leaves_no_folder(tmp_path):
+    DQN2013CNN(frame_shape=(3, 96, 96)).save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"frames of shape \(3, 96, 96\), the environment gives \(4, 84, 84\)"):
+        run(replace(CATCH, encoder=str(tmp_path / "encoder")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_override_the_preset_and_a_resumed_run_keeps_its_own(tmp_path):
     assert starting_point([]).run == PRESETS["fast"]
     assert starting_point(["--preset", "nature-2015", "--seed", "3"]).run == PRESETS["nature-2015"]
+    RunDirectory.create(tmp_path / "run", config=CATCH, label="catch")
+    assert starting_point(["--resume", str(tmp_path / "run")]).run == CATCH
+    with pytest.raises(ValueError, match="a resumed run keeps its own settings: --preset fast has to be left out"):
+        starting_point(["--resume", str(tmp_path / "run"), "--preset", "fast"])
 
 
 def start(path, *flags):
@@ -187,6 +199,13 @@ def start(path, *flags):
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
+
+
+def test_the_preset_catch_learns_to_catch(tmp_path):
+    path = tmp_path / "run"
+    assert start(path, "--preset", "catch", "--run-directory", str(path)).wait() == 0
+    evaluations = json.loads((path / "evaluations.json").read_text())
+    assert evaluations[-1]["mean"] >= 0.8  # nine balls of ten; random play catches one of four
 
 
 def kill_at(process, path, *, while_writing, delay):

@@ -23,7 +23,7 @@ def test_table_shows_a_spread_only_where_there_were_repeats() -> None:
 
 
 def test_file_holds_the_documented_fields(tmp_path: Path) -> None:
-    path = tmp_path / "records.json"
+    path = tmp_path / "new folder" / "records.json"
     write_records(
         path, [BenchmarkRecord(benchmark="memory", implementation="cartridge", setting="raw", value=7.0, unit="GB")]
     )
