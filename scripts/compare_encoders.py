@@ -47,7 +47,7 @@ class CompareEncoders:
     games: tuple[str, ...] = ("Pong", "Boxing")
     seeds: tuple[int, ...] = (0, 1, 2)
     encoder: str = "NatureCNN"  # the architecture that `scratch` begins with
-    learning_rate: float = 2.5e-4  # half that of the preset `fast`, whose encoder has normalised layers
+    learning_rate: float = 5e-4  # half that of the preset `fast`, whose encoder has normalised layers
     encoder_learning_rate: float | None = None  # of fine-tuned encoders; default: as the rest of the network
     total_steps: int = 50_000
     samples_per_step: int = 16

@@ -94,7 +94,8 @@ class RunDirectory:
 
     def check_config(self, config: object, *, may_differ: Collection[str] = ()) -> None:
         """Raises ValueError naming the fields in which `config` is another than the run's, `may_differ` left out."""
-        saved, given = self.config_values(), config_to_json(config)
+        # Read and written again: a field that is newer than the run has its default there.
+        saved, given = config_to_json(self.read_config(type(config))), config_to_json(config)
         fields = [field for field in differing_fields(saved, given) if field not in may_differ]
         if fields:
             differences = ", ".join(

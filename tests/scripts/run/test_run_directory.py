@@ -78,6 +78,14 @@ def test_resuming_with_another_configuration_names_every_difference(tmp_path: Pa
     run.check_config(Config(total_steps=2000), may_differ=["total_steps"])
 
 
+def test_a_run_from_before_a_setting_was_added_is_resumed_with_its_default(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", config=Config(), label="dqn")
+    (run.path / "config.json").write_text('{"game": "Pong", "total_steps": 1000, "learner": {"learning_rate": 0.1}}')
+    run.check_config(Config())
+    with pytest.raises(ValueError, match=r"learner.double \(False then, True now\)"):
+        run.check_config(Config(learner=Learner(double=True)))
+
+
 def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", config=Config(), label="dqn")
     (run.path / "config.json").write_text('{"game": "Po')
