@@ -45,7 +45,7 @@ class DQNConfig:
     optimizer_epsilon: float = 0.01**0.5 / 32
     max_gradient_norm: float | None = None
     target_update_every_updates: int = 2_500  # 10,000 steps at one update every 4 steps
-    tau: float = 1.0  # of the way to the network that its target then goes; small: an average over the last 1/tau updates
+    tau: float = 1.0  # how far the target then goes to the network; small: an average of about 1/tau updates
     act_with: Literal["online", "target"] = "online"  # target: its average jitters less (Schwarzer et al. 2023, BBF)
 
     def learning_rate_share(self, updates: int) -> float:
@@ -108,7 +108,7 @@ class DQN:
         self.updates = 0
         self._autocast_dtype = autocast_dtype
         # On the CPU oneDNN brings pixels into the order of its own faster than TorchInductor does.
-        options = {"layout_optimization": device.type != "cpu"}
+        options: dict[str, Any] = {"layout_optimization": device.type != "cpu"}
         self._loss = (
             torch.compile(self._compute_loss, dynamic=False, options=options) if compile_update else self._compute_loss
         )
