@@ -1,5 +1,6 @@
 """A gradient step recorded once as a CUDA graph and replayed: one launch in place of some hundred."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,7 +54,8 @@ class CapturedStep:
         optimizer_state = {key: value.clone() for key, value in self._optimizer_tensors().items()}
         side_stream = torch.cuda.Stream()
         side_stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side_stream):
+        with torch.cuda.stream(side_stream), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*capturable")  # these steps are not captured yet
             for _ in range(_WARM_UP_STEPS):
                 self._gradient_step(self._inputs)
         torch.cuda.current_stream().wait_stream(side_stream)

@@ -103,7 +103,8 @@ class DQN:
         self.device = device
         self.network = network.to(device)
         self.target_network = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = _build_optimizer(self.network, config, device)
+        # Capturable, with its step count on the GPU, only where it is captured: it warns at every other step.
+        self.optimizer = _build_optimizer(self.network, config, capturable=capture_update)
         self._first_learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.updates = 0
         self._autocast_dtype = autocast_dtype
@@ -173,10 +174,12 @@ class DQN:
         """Restores what `state_dict` returned; raises RuntimeError where the networks differ in shape."""
         self.network.load_state_dict(state["network"])
         self.target_network.load_state_dict(state["target_network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizer = state["optimizer"]
+        # Saved on another device, perhaps; the learning rate is set before each update.
+        here = {"lr": 0.0, "capturable": self._capture_update}
+        groups = [{**group, **here} for group in optimizer["param_groups"]]
+        self.optimizer.load_state_dict({**optimizer, "param_groups": groups})
         self.updates = state["updates"]
-        for group in self.optimizer.param_groups:
-            group["lr"] = 0.0  # set before each update, on this device
         self._step = self._build_step()  # a captured graph reads the optimiser's old tensors
 
     @torch.no_grad()
@@ -245,12 +248,11 @@ class DQN:
         return torch.autocast(self.device.type, dtype=self._autocast_dtype or torch.bfloat16, enabled=enabled)
 
 
-def _build_optimizer(network: QNetwork, config: DQNConfig, device: torch.device) -> torch.optim.Optimizer:
-    on_gpu = device.type == "cuda"  # where the step count has to be a tensor for the update to be captured
+def _build_optimizer(network: QNetwork, config: DQNConfig, *, capturable: bool) -> torch.optim.Optimizer:
     groups = _parameter_groups(network, config)
     if config.optimizer == "adam":
         return torch.optim.Adam(
-            groups, config.learning_rate, eps=config.optimizer_epsilon, fused=True, capturable=on_gpu
+            groups, config.learning_rate, eps=config.optimizer_epsilon, fused=True, capturable=capturable
         )
     return torch.optim.RMSprop(
         groups,
@@ -258,7 +260,7 @@ def _build_optimizer(network: QNetwork, config: DQNConfig, device: torch.device)
         alpha=0.95,
         eps=config.optimizer_epsilon,
         centered=True,
-        capturable=on_gpu,
+        capturable=capturable,
     )
 
 

@@ -40,7 +40,10 @@ class VectorEnvironment(Protocol):
         ...
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Returns frames, raw rewards, terminated, truncated and an info with `life_lost` and `final_obs`."""
+        """Returns frames, raw rewards, terminated, truncated and an info with `life_lost` and `final_obs`.
+
+        Called in a thread of its own; no other method is called meanwhile.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,7 +70,14 @@ class TrainingConfig:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "learning_starts", "batch_size", "samples_per_step", "log_every_steps"):
+        for name in (
+            "total_steps",
+            "learning_starts",
+            "batch_size",
+            "samples_per_step",
+            "held_out_states",
+            "log_every_steps",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.importance_exponent <= 1:
@@ -164,7 +174,7 @@ class Training:
         finally:  # also where the loss went wrong: no environment is left in the middle of a step
             with interval.timed("stepping"):
                 outcome = stepped.result()
-            self._store(actions, outcome, interval)
+        self._store(actions, outcome, interval)
 
     def _choose_actions(self, interval: "Interval") -> Int64[np.ndarray, " n"]:
         num_envs, epsilon = self.environment.num_envs, self.epsilons()
@@ -219,7 +229,10 @@ class Training:
                 batch = replay.sample(config.batch_size, self._generator, importance_exponent=beta)
             with interval.timed("learning"):
                 result = agent.update(batch)
-                replay.set_priorities(batch.slot, result.error)
+                try:
+                    replay.set_priorities(batch.slot, result.error)
+                except FloatingPointError as error:  # on a GPU this is the first look at the loss
+                    raise NonFiniteLossError(f"the loss is not finite at update {agent.updates - 1}") from error
             interval.add(result, replay.mean_age(batch.slot))
             self._samples_owed -= config.batch_size
 

@@ -44,9 +44,9 @@ class Priorities:
         self._tree.set(slots, 0.0)
 
     def update(self, slots: Int64[np.ndarray, " n"], td_error: Shaped[np.ndarray, " n"]) -> None:
-        """Sets the priorities that follow from these TD errors (any sign)."""
+        """Sets the priorities that follow from these TD errors (any sign); FloatingPointError if one is not finite."""
         if not np.isfinite(td_error).all():
-            raise ValueError("td_error must be finite, got infinity or NaN")
+            raise FloatingPointError("td_error must be finite, got infinity or NaN")
         priority = (np.abs(td_error.astype(np.float64)) + self.epsilon) ** self.exponent
         self._tree.set(slots, priority)
         if len(priority):

@@ -44,11 +44,13 @@ class EvaluationConfig:
                 "evaluate_every_steps and num_games must be at least 1, "
                 f"got {self.evaluate_every_steps} and {self.num_games}"
             )
+        if not 0 <= self.evaluation_epsilon <= 1:
+            raise ValueError(f"evaluation_epsilon must fall within [0, 1], got {self.evaluation_epsilon}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DQNRunConfig:
-    """One run of DQN. The defaults are the preset `fast`."""
+    """One run of DQN. The defaults of its parts are those of Mnih et al. 2015; a preset sets all of it."""
 
     catch: bool = False  # play Catch, a tiny game that needs no ROM, instead of an Atari game
     seed: int = 0
@@ -126,12 +128,12 @@ PRESETS: dict[str, DQNRunConfig] = {
         encoder="DQN2013CNN",
         compile="off",
         dqn=DQNConfig(optimizer="adam", learning_rate=1e-3, optimizer_epsilon=1e-5, target_update_every_updates=50),
-        replay=ReplayConfig(capacity=20_000, storage="raw"),
+        replay=ReplayConfig(capacity=20_000, storage="raw", n_step=3),
         training=TrainingConfig(
             total_steps=12_000,
             learning_starts=1_000,
             batch_size=32,
-            samples_per_step=4,
+            samples_per_step=8,
             held_out_states=64,
             log_every_steps=500,
             exploration=ExplorationConfig(final_epsilon=0.05, decay_steps=4_000),

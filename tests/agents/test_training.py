@@ -79,15 +79,26 @@ def test_a_run_resumed_at_any_yield_equals_one_that_never_stopped():
         torch.testing.assert_close(resumed.agent.state_dict(), whole.agent.state_dict(), rtol=0, atol=0)
 
 
-def test_learning_beside_the_environments_gives_the_numbers_of_one_after_the_other():
-    class OneAfterTheOther(Executor):
-        def submit(self, function, *arguments):
-            future = Future()
-            future.set_result(function(*arguments))
-            return future
+class StepsFirst(Executor):
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
 
+
+class LearnsFirst(Executor):
+    def submit(self, function, *arguments):
+        class Late:
+            def result(self):
+                return function(*arguments)
+
+        return Late()
+
+
+@pytest.mark.parametrize("order", [StepsFirst, LearnsFirst])
+def test_learning_beside_the_environments_gives_the_numbers_of_one_after_the_other(order):
     beside, in_turn = make_training(), make_training()
-    in_turn._background = OneAfterTheOther()
+    in_turn._background = order()
     assert [*map(without_clock, train(beside))] == [*map(without_clock, train(in_turn))]
     weights, expected = beside.agent.network.state_dict(), in_turn.agent.network.state_dict()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
@@ -101,7 +112,8 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others():
 def test_every_step_earns_its_samples_from_the_start_of_learning_on():
     training = make_training(learning_starts=90, total_steps=600, batch_size=13, samples_per_step=2)
     list(train(training))
-    assert training.agent.updates == (600 - 90) * 2 // 13
+    # What the last step earned would be learned in the next one.
+    assert training.agent.updates == (600 - NUM_ENVS - 90) * 2 // 13
 
 
 def test_metrics_come_every_so_many_steps_and_at_the_end():

@@ -203,9 +203,9 @@ def start(path, *flags):
 
 def test_the_preset_catch_learns_to_catch(tmp_path):
     path = tmp_path / "run"
-    assert start(path, "--preset", "catch", "--run-directory", str(path)).wait() == 0
+    assert start(path, "--preset", "catch", "--num-games", "30", "--run-directory", str(path)).wait() == 0
     evaluations = json.loads((path / "evaluations.json").read_text())
-    assert evaluations[-1]["mean"] >= 0.8  # nine balls of ten; random play catches one of four
+    assert evaluations[-1]["mean"] >= 0.6  # four balls of five; random play, which catches one of four, has -0.5
 
 
 def kill_at(process, path, *, while_writing, delay):

@@ -113,7 +113,7 @@ def test_a_transition_overwritten_since_it_was_sampled_keeps_priority_zero() -> 
 def test_td_errors_that_are_not_finite_are_refused(value: float) -> None:
     replay = prioritised_replay(5)
     feed(replay, 3)
-    with pytest.raises(ValueError, match="td_error must be finite"):
+    with pytest.raises(FloatingPointError, match="td_error must be finite"):
         replay.set_priorities(torch.tensor([0, 1]), torch.tensor([0.0, value]))
 
 
