@@ -56,7 +56,7 @@ def test_a_frozen_encoder_replays_features_and_a_finetuned_one_frames(tmp_path):
     config = replace(CATCH, encoder=str(tmp_path / "encoder"))
     for mode, shape in (("finetune", (4, 84, 84)), ("frozen", (61,))):
         training = build_training(replace(config, encoder_mode=mode), device=CPU)
-        for _ in range(3):
+        for _ in range(config.replay.n_step + 2):
             training.step(Interval(training))
         batch = training.replay.sample(5, np.random.default_rng(0))
         assert batch.observation.shape == (5, *shape)
