@@ -25,7 +25,14 @@ from torch import Tensor, nn
 
 from .captured_step import CapturedStep
 from .q_network import QNetwork
-from .targets import quantile_huber_loss, return_of_action, return_of_best_action, td_target
+from .targets import (
+    munchausen_reward,
+    quantile_huber_loss,
+    return_of_action,
+    return_of_best_action,
+    soft_return,
+    td_target,
+)
 from .transition import TransitionBatch, UpdateResult
 
 
@@ -34,6 +41,10 @@ class DQNConfig:
     """How the network is fitted. The defaults are those of Mnih et al. 2015, Extended Data table 1."""
 
     double: bool = False
+    # The share of the log-policy that is added to the reward, 0.9 as published; 0: no Munchausen, but a hard maximum.
+    munchausen: float = 0.0
+    munchausen_temperature: float = 0.03  # of the softmax policy, in units of the clipped reward
+    munchausen_floor: float = -1.0  # of temperature times the log-policy
     loss: Literal["huber", "squared", "quantile"] = "huber"
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     learning_rate: float = 2.5e-4
@@ -56,6 +67,15 @@ class DQNConfig:
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.munchausen < 1:
+            raise ValueError(f"munchausen must lie within [0, 1), got {self.munchausen}")
+        if self.munchausen and self.double:
+            raise ValueError("munchausen has no hard maximum for double to correct: choose one of the two")
+        if self.munchausen_temperature <= 0 or self.munchausen_floor > 0:
+            raise ValueError(
+                "munchausen_temperature must be positive and munchausen_floor at most 0, "
+                f"got {self.munchausen_temperature} and {self.munchausen_floor}"
+            )
         if self.encoder_learning_rate is not None and self.encoder_learning_rate <= 0:
             raise ValueError(f"encoder_learning_rate must be positive or None, got {self.encoder_learning_rate}")
         if not 0 < self.final_learning_rate_share <= 1 or self.learning_rate_decay_updates < 0:
@@ -225,7 +245,13 @@ class DQN:
                 choosing_values = target_quantiles.mean(dim=2)
                 if self.config.double:
                     choosing_values = self.network(batch.next_observation).float()
-        target = td_target(batch.reward, batch.discount, return_of_best_action(target_quantiles, choosing_values))
+        reward, next_return = batch.reward, return_of_best_action(target_quantiles, choosing_values)
+        if self.config.munchausen:
+            temperature, floor = self.config.munchausen_temperature, self.config.munchausen_floor
+            values = quantiles.detach().mean(dim=2)  # the target network's would cost a third pass
+            reward = reward + self.config.munchausen * munchausen_reward(values, batch.action, temperature, floor)
+            next_return = soft_return(target_quantiles, choosing_values, temperature)
+        target = td_target(reward, batch.discount, next_return)
         predicted = return_of_action(quantiles, batch.action)  # (b, q)
         losses, error = self._losses(predicted, target)
         greedy_value = quantiles.mean(dim=2).amax(dim=1)

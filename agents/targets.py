@@ -26,6 +26,27 @@ def return_of_best_action(
     return return_of_action(target_quantiles, choosing_values.argmax(dim=1))
 
 
+def soft_return(
+    target_quantiles: Float[Tensor, "b a q"], target_values: Float[Tensor, "b a"], temperature: float
+) -> Float[Tensor, "b q"]:
+    """Returns the quantiles of what the softmax policy of the target network gets, and its entropy's worth.
+
+    sum_a pi(a | s') (Z(s', a) - temperature ln pi(a | s')) with pi the softmax of values / temperature (Vieillard et
+    al. 2020, eq. 2; Z their q, quantile by quantile as in its M-IQN).
+    """
+    log_policy = (target_values / temperature).log_softmax(dim=1)
+    soft_quantiles = target_quantiles - temperature * log_policy.unsqueeze(2)
+    return (log_policy.exp().unsqueeze(2) * soft_quantiles).sum(dim=1)
+
+
+def munchausen_reward(
+    values: Float[Tensor, "b a"], action: Int[Tensor, " b"], temperature: float, floor: float
+) -> Float[Tensor, " b"]:
+    """Returns temperature ln pi(action | s), no lower than `floor` (Vieillard et al. 2020, eq. 1 and section 4)."""
+    log_policy = (values / temperature).log_softmax(dim=1)
+    return (temperature * log_policy.gather(1, action.unsqueeze(1)).squeeze(1)).clamp(min=floor, max=0.0)
+
+
 def return_of_action(quantiles: Float[Tensor, "b a q"], action: Int[Tensor, " b"]) -> Float[Tensor, "b q"]:
     """Returns the quantiles of one action in each row."""
     return quantiles[torch.arange(len(action), device=action.device), action]

@@ -110,6 +110,39 @@ def test_quantile_regression_fits_the_quantiles_of_the_best_next_action(double, 
         torch.testing.assert_close(gradient, network.get_parameter(name).grad, msg=name)
 
 
+@pytest.mark.parametrize("num_quantiles", [1, 5])
+def test_munchausen_adds_the_log_policy_and_softens_the_maximum(num_quantiles):
+    settings = {"loss": "quantile", "num_quantiles": num_quantiles, "munchausen": 0.9, "munchausen_temperature": 0.3}
+    agent, another = (make_agent(seed, **settings) for seed in (0, 1))
+    agent.target_network.load_state_dict(another.network.state_dict())
+    batch = make_batch()
+    expected = []
+    for i in range(BATCH):
+        with torch.no_grad():
+            here = agent.network.quantiles(batch.observation[i : i + 1])[0]
+            there = agent.target_network.quantiles(batch.next_observation[i : i + 1])[0]
+        policy = torch.softmax(there.mean(dim=1) / 0.3, dim=0)
+        soft = sum(p * (z - 0.3 * p.log()) for p, z in zip(policy, there, strict=True))
+        own = 0.3 * torch.softmax(here.mean(dim=1) / 0.3, dim=0)[batch.action[i]].log()
+        target = batch.reward[i] + 0.9 * max(own, torch.tensor(-1.0)) + batch.discount[i] * soft
+        expected.append(quantile_huber_loss(here[batch.action[i]][None], target[None])[0])
+    torch.testing.assert_close(agent.update(batch).error, torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"munchausen": 1.0}, r"munchausen must lie within \[0, 1\), got 1.0"),
+        ({"munchausen": 0.9, "double": True}, "choose one of the two"),
+        ({"munchausen_temperature": 0.0}, "munchausen_temperature must be positive"),
+        ({"munchausen_floor": 0.5}, "munchausen_floor at most 0"),
+    ],
+)
+def test_munchausen_settings_without_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DQNConfig(**settings)
+
+
 def test_quantiles_without_their_loss_are_refused():
     with pytest.raises(ValueError, match="a network of 5 quantiles needs the loss quantile, got huber"):
         make_agent(num_quantiles=5)

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from agents.targets import quantile_huber_loss, return_of_action, return_of_best_action, td_target
+from agents.targets import (
+    munchausen_reward,
+    quantile_huber_loss,
+    return_of_action,
+    return_of_best_action,
+    soft_return,
+    td_target,
+)
 
 
 def test_the_target_is_reward_plus_discounted_next_return_for_each_quantile():
@@ -32,6 +39,29 @@ def test_double_q_learning_takes_the_target_value_of_the_online_argmax():
 def test_the_return_of_an_action_has_all_its_quantiles():
     quantiles = torch.arange(30.0).reshape(2, 3, 5)
     torch.testing.assert_close(return_of_action(quantiles, torch.tensor([2, 0])), quantiles[[0, 1], [2, 0]])
+
+
+def test_the_soft_return_is_the_policys_own_and_its_entropy():
+    # Values 0 and T ln 3: the policy takes them with probabilities 1/4 and 3/4.
+    temperature, values = 0.5, torch.tensor([[0.0, 0.5 * np.log(3)]], dtype=torch.float64)
+    quantiles = torch.tensor([[[-1.0, 1.0], [2.0, 4.0]]], dtype=torch.float64)
+    entropy = 0.25 * np.log(4) + 0.75 * np.log(4 / 3)
+    expected = torch.tensor([[1.25, 3.25]], dtype=torch.float64) + temperature * entropy
+    torch.testing.assert_close(soft_return(quantiles, values, temperature), expected)
+
+
+def test_a_cold_soft_return_is_that_of_the_best_action():
+    values = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    soft = soft_return(values.unsqueeze(2), values, 1e-4)
+    torch.testing.assert_close(soft, return_of_best_action(values.unsqueeze(2), values), rtol=0, atol=2e-4)
+
+
+def test_the_munchausen_reward_is_the_log_policy_down_to_its_floor():
+    values = torch.tensor([[0.0, 0.5 * np.log(3)]], dtype=torch.float64).expand(2, 2)
+    reward = munchausen_reward(values, torch.tensor([0, 1]), 0.5, -1.0)
+    torch.testing.assert_close(reward, 0.5 * torch.log(torch.tensor([0.25, 0.75], dtype=torch.float64)))
+    far = munchausen_reward(torch.tensor([[0.0, 1e6]]), torch.tensor([0]), 0.03, -1.0)
+    assert far.tolist() == [-1.0]
 
 
 def published_quantile_loss(predicted, target):
