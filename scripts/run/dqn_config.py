@@ -148,13 +148,19 @@ PRESETS: dict[str, DQNRunConfig] = {
         atari=AtariConfig(sticky_action_probability=0.0),
         evaluation=EvaluationConfig(evaluate_every_steps=250_000, evaluation_epsilon=0.05, num_games=30),
     ),
-    # Mnih et al. 2013, section 5: the smaller network, 10 million frames, no frozen copy of the network.
+    # Mnih et al. 2013, section 5: the smaller network, 10 million frames, no frozen copy of the network, one update in
+    # every step, epsilon falling over the first million frames.
     "nips-2013": DQNRunConfig(
         num_envs=1,
         encoder="DQN2013CNN",
         atari=AtariConfig(sticky_action_probability=0.0),
         dqn=DQNConfig(loss="squared", target_update_every_updates=1),
-        training=TrainingConfig(total_steps=2_500_000, life_loss_is_terminal=False),
+        training=TrainingConfig(
+            total_steps=2_500_000,
+            samples_per_step=32,
+            life_loss_is_terminal=False,
+            exploration=ExplorationConfig(decay_steps=250_000),
+        ),
         evaluation=EvaluationConfig(evaluate_every_steps=50_000, evaluation_epsilon=0.05),
     ),
 }

@@ -173,6 +173,37 @@ def test_returns_are_raw_scores_of_whole_episodes():
     assert set(training.recent_returns) <= {-1.0, 1.0}  # Catch is won or lost by one ball
 
 
+def test_returns_are_not_clipped_though_the_learner_sees_signs():
+    training = make_training(total_steps=330)
+    step = training.environment.step
+
+    def threefold_rewards(actions):
+        frames, rewards, *rest = step(actions)
+        return frames, 3 * rewards, *rest
+
+    training.environment.step = threefold_rewards
+    list(train(training))
+    assert set(training.recent_returns) <= {-3.0, 3.0}
+    assert training.replay.sample(50, np.random.default_rng(0)).reward.abs().max() <= 1.0
+
+
+def test_importance_weights_grow_to_their_full_size_at_the_last_step(monkeypatch):
+    training = make_training(importance_exponent=0.4, total_steps=600)
+    exponents = {}
+    sample = training.replay.sample
+
+    def noting_sample(batch_size, generator, *, importance_exponent=None):
+        if importance_exponent is not None:  # the held-out states have none
+            exponents[training.steps] = importance_exponent
+        return sample(batch_size, generator)
+
+    monkeypatch.setattr(training.replay, "sample", noting_sample)
+    list(train(training))
+    assert max(exponents) > 590
+    for steps, exponent in exponents.items():
+        assert exponent == pytest.approx(0.4 + 0.6 * steps / 600)
+
+
 @pytest.mark.parametrize(("is_terminal", "expected"), [(True, 0.0), (False, 0.9**3)])
 def test_a_lost_life_ends_the_return_only_when_asked(is_terminal, expected):
     training = make_training(life_loss_is_terminal=is_terminal, total_steps=21, learning_starts=1_000)

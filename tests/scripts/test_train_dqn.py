@@ -43,13 +43,13 @@ PONG = replace(
 )
 
 
-def run(config, path, **options):
-    train_dqn.main(TrainDQN(run=config, run_directory=path, device="cpu", threads=1, **options))
+def run(config, path, *, threads=1, device="cpu"):
+    train_dqn.main(TrainDQN(run=config, run_directory=path, device=device, threads=threads))
     return load_checkpoint(path / "checkpoint.pt")
 
 
-def resume(config, path):
-    train_dqn.main(TrainDQN(run=config, resume=path, device="cpu", threads=1))
+def resume(config, path, *, threads=1, device="cpu"):
+    train_dqn.main(TrainDQN(run=config, resume=path, device=device, threads=threads))
     return load_checkpoint(path / "checkpoint.pt")
 
 
@@ -100,6 +100,43 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(confi
     assert load_checkpoint(tmp_path / "stopped/checkpoint.pt")["training"]["steps"] < 600
     assert_same_training(resume(config, tmp_path / "stopped"), whole)
     assert curves(tmp_path / "stopped") == curves(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_the_preset_of_make_train_resumes_to_the_bit(tmp_path, monkeypatch, unchecked_signatures):
+    """Compiled, in bfloat16 where there is any, with two threads, quantiles and priorities; on the real game."""
+    fast = PRESETS["fast"]
+    config = replace(
+        fast,
+        training=replace(fast.training, total_steps=6_400, learning_starts=1_000, log_every_steps=640),
+        evaluation=replace(fast.evaluation, num_games=2, film=False),
+        checkpoint_every_steps=1_000,
+    )
+    whole = run(config, tmp_path / "whole", threads=2)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3_000)
+        run(config, tmp_path / "stopped", threads=2)
+    assert load_checkpoint(tmp_path / "stopped/checkpoint.pt")["training"]["steps"] < 4_000
+    assert_same_training(resume(config, tmp_path / "stopped", threads=2), whole)
+    assert curves(tmp_path / "stopped") == curves(tmp_path / "whole")
+
+
+def test_a_checkpoint_holds_its_replay_only_when_asked(tmp_path):
+    sizes = []
+    for save_replay in (True, False):
+        config = replace(CATCH, save_replay=save_replay, training=replace(CATCH.training, total_steps=400))
+        state = run(config, tmp_path / str(save_replay))
+        assert ("replay" in state["training"]) == save_replay
+        sizes.append((tmp_path / str(save_replay) / "checkpoint.pt").stat().st_size)
+    assert sizes[1] < sizes[0]
+
+
+def test_evaluations_play_with_their_own_epsilon(tmp_path):
+    evaluation = EvaluationConfig(evaluate_every_steps=400, num_games=50, evaluation_epsilon=1.0)
+    run(replace(CATCH, evaluation=evaluation), tmp_path / "random")
+    evaluations = json.loads((tmp_path / "random/evaluations.json").read_text())
+    assert [record["epsilon"] for record in evaluations] == [1.0, 1.0, 1.0]
+    assert all(record["mean"] < 0.0 for record in evaluations)  # random play catches one of four: -0.5
 
 
 def test_the_same_seed_gives_the_same_curves(tmp_path):
@@ -206,6 +243,28 @@ def test_the_preset_catch_learns_to_catch(tmp_path):
     assert start(path, "--preset", "catch", "--num-games", "30", "--run-directory", str(path)).wait() == 0
     evaluations = json.loads((path / "evaluations.json").read_text())
     assert evaluations[-1]["mean"] >= 0.6  # four balls of five; random play, which catches one of four, has -0.5
+
+
+@pytest.mark.gpu
+def test_catch_is_learned_on_a_gpu_through_a_stop_and_plays_on_the_cpu(tmp_path, monkeypatch):
+    """Frames on the device, a captured update, bfloat16: the whole loop, as a user runs it."""
+    preset = PRESETS["catch"]
+    config = replace(
+        preset,
+        compile="on",
+        precision="bfloat16",
+        evaluation=replace(preset.evaluation, num_games=30),
+        replay=replace(preset.replay, storage="device", prioritised=True),
+    )
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 6_000)
+        run(config, path, device="cuda")
+    resume(config, path, device="cuda")
+    evaluations = json.loads((path / "evaluations.json").read_text())
+    assert evaluations[-1]["mean"] >= 0.6
+    frames = torch.zeros(3, 4, 84, 84, dtype=torch.uint8)
+    assert load_agent(path, device=torch.device("cpu")).agent.action_values(frames).isfinite().all()
 
 
 def kill_at(process, path, *, while_writing, delay):

@@ -87,6 +87,21 @@ def test_frames_are_stored_as_asked(storage, kind):
     assert isinstance(build_training(config, device=CPU).replay._storage, kind)
 
 
+def test_priorities_have_the_exponent_asked_for():
+    for exponent, share in ((0.0, 0.5), (1.0, 0.9)):
+        config = replace(CATCH, replay=replace(CATCH.replay, prioritised=True, priority_exponent=exponent))
+        training = build_training(config, device=CPU)
+        for _ in range(config.replay.n_step + 1):
+            training.step(Interval(training))
+        replay = training.replay
+        batch = replay.sample(64, np.random.default_rng(0))
+        slots = torch.unique(batch.slot)
+        assert len(slots) == 2  # one transition of each game
+        replay.set_priorities(slots, torch.tensor([0.9, 0.1]))
+        drawn = replay.sample(10_000, np.random.default_rng(0)).slot
+        assert (drawn == slots[0]).float().mean() == pytest.approx(share, abs=0.02)
+
+
 def test_bfloat16_is_used_when_asked_for():
     games = build_games(CATCH, num_envs=1, purpose="evaluation")
     agents = [build_agent(replace(CATCH, precision=p), games, device=CPU) for p in ("float32", "bfloat16")]
