@@ -65,6 +65,10 @@ class TrainingConfig:
     samples_per_step: int = 8  # one batch of 32 every 4 steps
     life_loss_is_terminal: bool = True
     importance_exponent: float = 0.4  # of prioritised replay; annealed linearly to 1 (Schaul et al. 2016, section 3.4)
+    # 1 - discount falls exponentially from the replay's to that of `final_discount` over so many steps of learning:
+    # near rewards are learned first, far ones then (Schwarzer et al. 2023, BBF). None: the discount stays.
+    final_discount: float | None = None
+    discount_growth_steps: int = 1_000_000
     held_out_states: int = 512  # on which the mean maximal Q of Mnih et al. 2013, section 5.1, is taken
     log_every_steps: int = 5_000
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
@@ -75,6 +79,7 @@ class TrainingConfig:
             "learning_starts",
             "batch_size",
             "samples_per_step",
+            "discount_growth_steps",
             "held_out_states",
             "log_every_steps",
         ):
@@ -82,6 +87,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.importance_exponent <= 1:
             raise ValueError(f"importance_exponent must be within [0, 1], got {self.importance_exponent}")
+        if self.final_discount is not None and not 0 < self.final_discount < 1:
+            raise ValueError(f"final_discount must lie within (0, 1) or be None, got {self.final_discount}")
 
 
 class Training:
@@ -97,6 +104,9 @@ class Training:
         self.config = config
         self.steps = 0
         self._learning_from_step = config.learning_starts
+        self._first_discount = replay.discount
+        if config.final_discount is not None and not replay.discount < 1:
+            raise ValueError(f"a discount that grows must begin below 1, got {replay.discount}")
         self._samples_owed = 0
         self._generator = np.random.default_rng(seed)
         space = environment.single_observation_space
@@ -224,6 +234,7 @@ class Training:
         if self._held_out is None:
             self._held_out = replay.sample(config.held_out_states, self._generator).observation.cpu()
         beta = self._importance_exponent()
+        replay.discount = self.discount
         while self._samples_owed >= config.batch_size:
             with interval.timed("sampling"):
                 batch = replay.sample(config.batch_size, self._generator, importance_exponent=beta)
@@ -243,6 +254,16 @@ class Training:
         if learning_steps < 0:
             return np.ones(num_envs)
         return epsilons(self.config.exploration, step=learning_steps, num_envs=num_envs)
+
+    @property
+    def discount(self) -> float:
+        """Gamma of the next update."""
+        config, first = self.config, 1 - self._first_discount
+        if config.final_discount is None:
+            return self._first_discount
+        learning_steps = max(self.steps - config.learning_starts, 0)
+        progress = min(learning_steps / config.discount_growth_steps, 1.0)
+        return 1 - first * ((1 - config.final_discount) / first) ** progress
 
     def _importance_exponent(self) -> float:
         """Returns beta, which reaches 1 at the last step (Schaul et al. 2016, section 3.4)."""
@@ -324,6 +345,7 @@ class Interval:
                 "learning/q_mean": q_mean,
                 "learning/q_max": float(self._q_max),
                 "learning/updates": float(training.agent.updates),
+                "learning/discount": training.discount,
                 "learning/learning_rate": training.agent.learning_rate,
                 "replay/age_steps": self._age / self._updates,
             }

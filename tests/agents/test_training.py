@@ -146,6 +146,7 @@ def test_metrics_are_all_there_once_the_agent_learns():
         "learning/q_max",
         "learning/held_out_q",
         "learning/updates",
+        "learning/discount",
         "learning/learning_rate",
         "replay/age_steps",
         "time/steps_per_second",
@@ -202,6 +203,19 @@ def test_importance_weights_grow_to_their_full_size_at_the_last_step(monkeypatch
     assert max(exponents) > 590
     for steps, exponent in exponents.items():
         assert exponent == pytest.approx(0.4 + 0.6 * steps / 600)
+
+
+def test_the_discount_grows_from_the_replays_to_the_final_one():
+    training = make_training(final_discount=0.975, discount_growth_steps=300, total_steps=600)
+    discounts = {}
+    for metrics in train(training):
+        discounts[training.steps] = metrics["learning/discount"]
+    # Of the 300 steps from step 90 on. 1 - discount is 0.1 at first and a quarter of it at the end.
+    assert discounts[102] == pytest.approx(1 - 0.1 * 0.25 ** (12 / 300))
+    assert discounts[300] == pytest.approx(1 - 0.1 * 0.25 ** (210 / 300))
+    assert discounts[600] == 0.975
+    batch = training.replay.sample(50, np.random.default_rng(0))
+    assert batch.discount.max() == np.float32(0.975**3)
 
 
 @pytest.mark.parametrize(("is_terminal", "expected"), [(True, 0.0), (False, 0.9**3)])
