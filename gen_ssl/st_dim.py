@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .contrast import check_several, contrast_metrics, full_precision, info_nce
-from .encoders import Encoder
+from .encoders import Encoder, features_and_map
 from .frames.frame_batch import FrameBatch
 from .gather import Gather, keep_rows
 from .method import MethodOutput, check_batch
@@ -53,9 +53,10 @@ class STDIM(nn.Module):
     def forward(self, batch: FrameBatch, generator: torch.Generator) -> MethodOutput:
         """Returns the loss over the batches of all ranks, the same on each; nothing is drawn from the generator."""
         check_batch(batch, self.time_offsets)
-        now, later = self.encoder.spatial_features(batch.stacks.flatten(0, 1)).chunk(2)  # each (b, f, y, x)
+        features, now = features_and_map(self.encoder, batch.stacks[0])  # (b, d), (b, f, y, x)
+        later = self.encoder.spatial_features(batch.stacks[1])
         now, later = (places.flatten(2).permute(2, 0, 1) for places in (now, later))  # each (y x, b, f)
-        global_predictions = self.global_local(self.encoder(batch.stacks[0]))
+        global_predictions = self.global_local(features)
         local_predictions = self.local_local(now)
         with full_precision(global_predictions, local_predictions, later) as (from_global, from_local, later):
             # Gathered along the batch, which stands second in the maps.

@@ -27,6 +27,7 @@ from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.dqn_assembly import build_training
 from scripts.run.dqn_config import PRESETS, DQNRunConfig, ReplayConfig
+from scripts.run.progress import in_turns
 
 SAMPLES_PER_STEP = 8
 UNTIL_THE_END = 10**9  # steps: more than a benchmark ever takes
@@ -76,11 +77,10 @@ def main(config: BenchmarkDQN) -> None:
     speeds: dict[tuple[str, str], list[float]] = {name: [] for name in runners}
     for run in runners.values():  # not measured: passes the start of learning, compiles
         run(config.learning_starts + config.steps_per_round)
-    for _ in range(config.rounds):
-        for name, run in runners.items():
-            started = time.perf_counter()
-            steps = run(config.steps_per_round)
-            speeds[name].append(steps / (time.perf_counter() - started))
+    for name, run in in_turns(runners.items(), config.rounds):
+        started = time.perf_counter()
+        steps = run(config.steps_per_round)
+        speeds[name].append(steps / (time.perf_counter() - started))
     records = [
         summarise(values, benchmark="training", implementation=implementation, setting=setting, unit="steps/s")
         for (implementation, setting), values in speeds.items()

@@ -27,6 +27,7 @@ from envs import AtariConfig, make_atari, make_atari_vector
 from envs.atari import atari_vector_arguments
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
+from scripts.run.progress import in_turns
 
 Name = Literal["gymnasium-async", "gymnasium-sync", "envpool", "ale-py", "cartridge"]
 
@@ -105,9 +106,8 @@ def measure(game: str, config: BenchmarkEnvs) -> list[BenchmarkRecord]:
     num_actions = int(make_atari(config.rules(game)).action_space.n)  # type: ignore[attr-defined]
     actions = np.random.default_rng(config.seed).integers(num_actions, size=(4096, config.num_envs))
     speeds: dict[Name, list[float]] = {name: [] for name in vectors}
-    for _ in range(config.rounds):
-        for name, vector in vectors.items():
-            speeds[name].append(steps_per_second(vector.step, actions, config.seconds_per_turn))
+    for name, vector in in_turns(vectors.items(), config.rounds):
+        speeds[name].append(steps_per_second(vector.step, actions, config.seconds_per_turn))
     for vector in vectors.values():
         vector.close()
     return summaries(game, speeds, config)

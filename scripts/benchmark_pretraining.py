@@ -45,6 +45,7 @@ from scripts.run.devices import (
 from scripts.run.pretrain_assembly import build_fabric, build_parts
 from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
+from scripts.run.progress import in_turns
 
 UNTIL_THE_END = 10**9  # steps: more than a benchmark ever takes
 STACK = 4
@@ -109,9 +110,8 @@ def measure_speed(config: BenchmarkPretraining, runners: dict[tuple[str, str], R
     speeds: dict[tuple[str, str], list[float]] = {name: [] for name in runners}
     for run in runners.values():  # not measured: fills caches
         run()
-    for _ in range(config.rounds):
-        for name, run in runners.items():
-            speeds[name].append(config.steps_per_round * config.batch_size / run())
+    for name, run in in_turns(runners.items(), config.rounds):
+        speeds[name].append(config.steps_per_round * config.batch_size / run())
     return [
         summarise(values, benchmark="pretraining", implementation=implementation, setting=setting, unit="samples/s")
         for (implementation, setting), values in speeds.items()

@@ -30,6 +30,7 @@ from envs import AtariConfig, SeededEpisodes, make_atari_vector
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description
+from scripts.run.progress import Progress
 from scripts.run.random_play import PlayedStep, StackedSteps, play_at_random
 
 FRAME_SHAPE = (1, 84, 84)
@@ -207,8 +208,10 @@ def grown_memory(cell: MemoryCell) -> int:
     next(steps)  # the emulators take their own memory first
     subject = build_subject(cell.subject, cell.transitions, num_envs=cell.num_envs, device=torch.device("cpu"))
     before = resident_memory()
-    for step in islice(steps, cell.insertions // cell.num_envs):
-        subject.storing(step)()
+    with Progress(cell.insertions, unit="insertions") as progress:
+        for inserted in range(cell.num_envs, cell.insertions + 1, cell.num_envs):
+            subject.storing(next(steps))()
+            progress.update(inserted)
     grown = resident_memory() - before
     environment.close()
     return grown

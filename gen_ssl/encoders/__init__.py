@@ -3,7 +3,7 @@
 from .architectures import ENCODER_NAMES, ENCODERS, load_encoder, make_encoder
 from .attribution import FeaturesOfPixels
 from .dqn2013_cnn import DQN2013CNN
-from .encoder import Encoder
+from .encoder import Encoder, EncodesInOnePass, features_and_map
 from .impala_cnn import ImpalaCNN
 from .nature_cnn import NatureCNN
 from .resnet import ResNet
@@ -15,11 +15,13 @@ __all__ = [
     "ENCODER_NAMES",
     "VIT_SIZES",
     "Encoder",
+    "EncodesInOnePass",
     "FeaturesOfPixels",
     "ImpalaCNN",
     "NatureCNN",
     "ResNet",
     "ViT",
+    "features_and_map",
     "load_encoder",
     "make_encoder",
 ]

@@ -34,3 +34,23 @@ class Encoder(Protocol):
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Writes the encoder as a folder that `load_encoder` reads."""
         ...
+
+
+@runtime_checkable
+class EncodesInOnePass(Protocol):
+    """What an encoder may offer besides: vectors and maps of the same frames for the price of one of them."""
+
+    def features_and_map(
+        self, frames: UInt8[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b feature_dim"], Float[Tensor, "b f y x"]]:
+        """Returns the vectors, and the maps of `spatial_features`."""
+        ...
+
+
+def features_and_map(
+    encoder: Encoder, frames: UInt8[Tensor, "b c h w"]
+) -> tuple[Float[Tensor, "b feature_dim"], Float[Tensor, "b f y x"]]:
+    """Returns an encoder's vectors and maps of the same frames."""
+    if isinstance(encoder, EncodesInOnePass):
+        return encoder.features_and_map(frames)
+    return encoder(frames), encoder.spatial_features(frames)

@@ -54,8 +54,7 @@ class ImpalaCNN(nn.Module, PyTorchModelHubMixin):
 
     def from_pixels(self, pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
         """Returns the vectors of pixels that are numbers from 0 to 1 already, with gradients for them."""
-        features: Tensor = self.linear_relu(self.linear(self.convolutions(pixels).flatten(1)))
-        return features
+        return self._from_map(self.convolutions(pixels))
 
     def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
         """Returns the map before it is flattened, (b, 32, 11, 11) for 84x84 pixels and width factor 1.
@@ -64,6 +63,17 @@ class ImpalaCNN(nn.Module, PyTorchModelHubMixin):
             ValueError: the frames are not uint8, or not of `frame_shape`.
         """
         features: Tensor = self.convolutions(scale_pixels(frames, self.frame_shape, self.linear.weight.dtype))
+        return features
+
+    def features_and_map(
+        self, frames: UInt8[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b feature_dim"], Float[Tensor, "b f y x"]]:
+        """Returns what `forward` and `spatial_features` do, in one pass."""
+        places = self.spatial_features(frames)
+        return self._from_map(places), places
+
+    def _from_map(self, places: Float[Tensor, "b f y x"]) -> Float[Tensor, "b feature_dim"]:
+        features: Tensor = self.linear_relu(self.linear(places.flatten(1)))
         return features
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:

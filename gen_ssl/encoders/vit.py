@@ -97,8 +97,7 @@ class ViT(nn.Module, PyTorchModelHubMixin):
 
     def from_pixels(self, pixels: Float[Tensor, "b c h w"]) -> Float[Tensor, "b feature_dim"]:
         """Returns the vectors of pixels that are numbers from 0 to 1 already, with gradients for them."""
-        tokens = self._tokens(pixels, keep=None)
-        return tokens[:, 0] if self.pooling == "class" else tokens[:, 1:].mean(dim=1)
+        return self._pool(self._tokens(pixels, keep=None))
 
     def spatial_features(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f y x"]:
         """Returns the patches' tokens as a map, (b, 192, 7, 7) for 84x84 pixels and the default size.
@@ -106,8 +105,14 @@ class ViT(nn.Module, PyTorchModelHubMixin):
         Raises:
             ValueError: the frames are not uint8, or not of `frame_shape`.
         """
-        patches = self.forward_tokens(frames)[:, 1:]
-        return patches.mT.reshape(len(patches), self.embed_dim, *self.grid)
+        return self._map(self.forward_tokens(frames))
+
+    def features_and_map(
+        self, frames: UInt8[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b feature_dim"], Float[Tensor, "b f y x"]]:
+        """Returns what `forward` and `spatial_features` do, in one pass."""
+        tokens = self.forward_tokens(frames)
+        return self._pool(tokens), self._map(tokens)
 
     def forward_tokens(
         self, frames: UInt8[Tensor, "b c h w"], keep: Int64[Tensor, "b kept"] | None = None
@@ -132,6 +137,12 @@ class ViT(nn.Module, PyTorchModelHubMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "ViT":
         """Returns the encoder saved in a folder or on the Hugging Face Hub, see `saving.read_encoder`."""
         return read_encoder(cls, pretrained_model_name_or_path, **options)
+
+    def _pool(self, tokens: Float[Tensor, "b tokens d"]) -> Float[Tensor, "b d"]:
+        return tokens[:, 0] if self.pooling == "class" else tokens[:, 1:].mean(dim=1)
+
+    def _map(self, tokens: Float[Tensor, "b tokens d"]) -> Float[Tensor, "b d y x"]:
+        return tokens[:, 1:].mT.reshape(len(tokens), self.embed_dim, *self.grid)
 
     def _pixels(self, frames: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return scale_pixels(frames, self.frame_shape, self.patch_embed.proj.weight.dtype)

@@ -3,10 +3,14 @@
 import io
 import sys
 import time
+from collections.abc import Collection, Iterator
+from itertools import product
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
+
+T = TypeVar("T")
 
 
 class Progress:
@@ -91,3 +95,11 @@ class Progress:
         done = f"{self._step:,}/{self._total_steps:,} {self._unit} ({share:.0%})"
         line = f"{done}, {speed:,.0f} {self._unit}/s{figures}, {left_text} left"
         print(line, file=self._stream, flush=True)
+
+
+def in_turns(subjects: Collection[T], rounds: int) -> Iterator[T]:
+    """Yields every subject once a round, so that slow minutes of the machine meet all, and shows how far it is."""
+    with Progress(rounds * len(subjects), unit="measurements") as progress:
+        for done, (_, subject) in enumerate(product(range(rounds), subjects), start=1):
+            yield subject
+            progress.update(done)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .benchmark_records import BenchmarkRecord, summarise
+from .progress import in_turns
 from .sequence_costs import Cost, CostSettings, Workload, costs_in_a_fresh_process
 from .sequence_workloads import OURS, Stepping
 
@@ -26,7 +27,7 @@ class Entry:
 
 def measure_passes(entries: Sequence[Entry], settings: CostSettings, rounds: int) -> list[BenchmarkRecord]:
     """Returns milliseconds and megabytes of forward and backward, and how much more the peers take."""
-    measured = in_turns([entry.subject for entry in entries], settings, rounds)
+    measured = costs_in_turns([entry.subject for entry in entries], settings, rounds)
     records = []
     for entry, of_rounds in zip(entries, measured, strict=True):
         for length, costs in by_length(of_rounds).items():
@@ -41,7 +42,7 @@ def measure_passes(entries: Sequence[Entry], settings: CostSettings, rounds: int
 def measure_steps(steppings: Sequence[Stepping], settings: CostSettings, rounds: int) -> list[BenchmarkRecord]:
     """Returns microseconds of one step after each context, and the longest context's over the shortest's."""
     records = []
-    for stepping, of_rounds in zip(steppings, in_turns(steppings, settings, rounds), strict=True):
+    for stepping, of_rounds in zip(steppings, costs_in_turns(steppings, settings, rounds), strict=True):
         of_model = [
             summarise(
                 [1e6 * cost.seconds / stepping.steps for cost in costs],
@@ -62,12 +63,11 @@ def measure_steps(steppings: Sequence[Stepping], settings: CostSettings, rounds:
     return records
 
 
-def in_turns(subjects: Sequence[Subject], settings: CostSettings, rounds: int) -> list[list[list[Cost]]]:
+def costs_in_turns(subjects: Sequence[Subject], settings: CostSettings, rounds: int) -> list[list[list[Cost]]]:
     """Returns, for each subject, the costs of every round; all are measured once before any a second time."""
     measured: list[list[list[Cost]]] = [[] for _ in subjects]
-    for _ in range(rounds):
-        for own, subject in zip(measured, subjects, strict=True):
-            own.append(costs_in_a_fresh_process(subject, settings))
+    for own, subject in in_turns(list(zip(measured, subjects, strict=True)), rounds):
+        own.append(costs_in_a_fresh_process(subject, settings))
     return measured
 
 

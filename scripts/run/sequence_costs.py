@@ -15,6 +15,8 @@ import torch
 
 from .devices import keep_freed_memory, set_num_threads
 
+SECONDS_AT_LEAST = 0.5  # of timing at every length
+
 # Returns, for a length, what is to be measured: one forward and backward pass, or one step after so many.
 Workload = Callable[[int], Callable[[], object]]
 
@@ -31,7 +33,7 @@ class CostSettings(NamedTuple):
     """How to measure."""
 
     lengths: tuple[int, ...]  # in rising order
-    repeats: int = 5
+    repeats: int = 5  # at least
     seconds_limit: float = 10.0  # longer lengths are left out once a pass has taken so long
     threads: int = 0
     device: str = "cpu"
@@ -81,8 +83,10 @@ def _peak_memory(workload: Workload, settings: CostSettings, device: torch.devic
 
 def _seconds(run: Callable[[], object], settings: CostSettings, device: torch.device) -> float:
     timings: list[float] = []
-    # One pass that alone exceeds the limit is measured once.
-    while len(timings) < settings.repeats and (not timings or sum(timings) < settings.seconds_limit):
+    # Short passes are repeated until a jolt of the machine is lost among them; a long one is measured once.
+    while (len(timings) < settings.repeats or sum(timings) < SECONDS_AT_LEAST) and (
+        not timings or sum(timings) < settings.seconds_limit
+    ):
         started = time.perf_counter()
         run()
         if device.type == "cuda":

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gen_ssl.encoders import ENCODER_NAMES, ENCODERS, Encoder, FeaturesOfPixels, ViT, make_encoder
+from gen_ssl.encoders import ENCODER_NAMES, ENCODERS, Encoder, FeaturesOfPixels, ViT, features_and_map, make_encoder
 
 B, C, H, W = 2, 3, 55, 77
 
@@ -31,6 +31,23 @@ def test_spatial_features_are_a_map_for_each_frame_by_itself(encoder, frames):
     assert features.ndim == 4
     assert len(features) == B
     torch.testing.assert_close(features[1:], encoder.spatial_features(frames[1:]))
+
+
+def test_features_and_map_are_those_of_a_pass_each(encoder, frames):
+    class Minimal(nn.Module):
+        """An encoder that offers the contract alone."""
+
+        frame_shape, feature_dim = encoder.frame_shape, encoder.feature_dim
+        from_pixels, spatial_features = encoder.from_pixels, encoder.spatial_features
+        save_pretrained = encoder.save_pretrained
+
+        def forward(self, frames):
+            return encoder(frames)
+
+    for subject in (encoder, Minimal()):
+        features, places = features_and_map(subject, frames)
+        torch.testing.assert_close(features, encoder(frames))
+        torch.testing.assert_close(places, encoder.spatial_features(frames))
 
 
 def test_white_pixels_meet_the_first_convolution_as_ones(encoder):

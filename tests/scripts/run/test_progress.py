@@ -8,7 +8,7 @@ import re
 import termios
 import time
 
-from scripts.run.progress import Progress
+from scripts.run.progress import Progress, in_turns
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then_and_one_at_the_end() -> None:
@@ -79,3 +79,8 @@ def test_on_a_terminal_there_is_a_bar_with_speed_score_and_time_left() -> None:
     assert "steps/s" in shown
     assert re.search(r"\d\d:\d\d<\d\d:\d\d", shown), "elapsed and left"
     assert "evaluated" in shown
+
+
+def test_subjects_take_turns_and_the_rounds_are_counted(capsys):
+    assert list(in_turns(["ours", "peer"], 3)) == ["ours", "peer"] * 3
+    assert "6/6 measurements (100%)" in capsys.readouterr().err
