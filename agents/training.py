@@ -263,7 +263,8 @@ class Training:
             return self._first_discount
         learning_steps = max(self.steps - config.learning_starts, 0)
         progress = min(learning_steps / config.discount_growth_steps, 1.0)
-        return 1 - first * ((1 - config.final_discount) / first) ** progress
+        left: float = first * ((1 - config.final_discount) / first) ** progress
+        return 1 - left
 
     def _importance_exponent(self) -> float:
         """Returns beta, which reaches 1 at the last step (Schaul et al. 2016, section 3.4)."""
