@@ -45,7 +45,7 @@ def convolve(
     system: Diagonal, u: Float[Tensor, "b l d"], state: Float[Tensor, "b d n"] | None
 ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b d n"]]:
     """Returns the outputs, and the state after the last position; `state` None is zeros."""
-    levels = _levels(system.a, u.shape[1])
+    levels = power_levels(system.a, u.shape[1])
     y = fft_convolution(u, _kernel(system, levels, u.shape[1], u.dtype))
     if state is not None:
         y = y + _response(system, levels, state, u.shape[1])
@@ -56,7 +56,7 @@ def convolve(
 
 def kernel(system: Diagonal, length: int, dtype: torch.dtype) -> Float[Tensor, "d l"]:
     """Returns Re(sum of c a^l b) for l < length."""
-    return _kernel(system, _levels(system.a, length), length, dtype)
+    return _kernel(system, power_levels(system.a, length), length, dtype)
 
 
 def step(
@@ -67,37 +67,44 @@ def step(
     return (system.c * after).real.sum(-1).to(u.dtype), _numbers_last(after).to(u.dtype)
 
 
-def powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
-    """Returns a^0 ... a^(count - 1) by doubling: products only, so also where a is 0 and has no logarithm."""
-    result: Tensor = _Powers.apply(a, count)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Powers(torch.autograd.Function):
-    """Doubling, without keeping its steps: the derivative of a^l is l a^(l - 1)."""
+class _Levels(torch.autograd.Function):
+    """Powers by doubling: products only, so also where a is 0 and has no logarithm. Keeps none of its steps."""
 
     @staticmethod
-    def forward(ctx: Any, a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
-        result = torch.ones_like(a)[:, :, None].expand(-1, -1, count).clone()
-        base, done = a[:, :, None], 1
-        while done < count:
-            result[:, :, done : 2 * done] = result[:, :, : min(done, count - done)] * base
-            base, done = base * base, 2 * done
-        ctx.save_for_backward(result)
-        return result
+    def forward(ctx: Any, a: Num[Tensor, "d n"], size: int, count: int) -> tuple[Tensor, Tensor]:
+        fine = _powers(a, size + 1)
+        coarse = _powers(fine[:, :, size], count)
+        ctx.save_for_backward(fine, coarse)
+        return fine, coarse
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Num[Tensor, "d n count"]) -> tuple[Tensor, None]:
-        (result,) = ctx.saved_tensors
-        order = torch.arange(1, result.shape[2], device=result.device, dtype=result.real.dtype)
-        return torch.linalg.vecdot(result[:, :, :-1] * order, gradient[:, :, 1:]), None
+    def backward(
+        ctx: Any, to_fine: Num[Tensor, "d n q1"], to_coarse: Num[Tensor, "d n p"]
+    ) -> tuple[Tensor, None, None]:
+        # The derivative of a^l is l a^(l - 1).
+        fine, coarse = ctx.saved_tensors
+        size, order = fine.shape[2] - 1, torch.arange(1, max(fine.shape[2], coarse.shape[2]), device=fine.device)
+        of_fine = torch.linalg.vecdot(fine[:, :, :-1] * order[:size], to_fine[:, :, 1:])
+        later = coarse[:, :, :-1] * (size * order[: coarse.shape[2] - 1])
+        return of_fine + fine[:, :, size - 1].conj() * torch.linalg.vecdot(later, to_coarse[:, :, 1:]), None, None
 
 
-def _levels(a: Num[Tensor, "d n"], length: int) -> Levels:
+def _powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
+    """Returns a^0 ... a^(count - 1), without gradient."""
+    result = a.new_empty(*a.shape, count)
+    result[:, :, 0] = 1.0
+    base, done = a[:, :, None], 1
+    while done < count:
+        torch.mul(result[:, :, : min(done, count - done)], base, out=result[:, :, done : 2 * done])
+        base, done = base * base, 2 * done
+    return result
+
+
+def power_levels(a: Num[Tensor, "d n"], length: int) -> Levels:
+    """Returns the two levels whose products are a^0 ... a^(length - 1)."""
     size = 1 << math.isqrt(max(length - 1, 1)).bit_length()
-    fine = powers(a, size + 1)
-    return Levels(fine, powers(fine[:, :, size], -(-length // size)))
+    return Levels(*_Levels.apply(a, size, -(-length // size)))  # type: ignore[no-untyped-call]
 
 
 def _kernel(system: Diagonal, levels: Levels, length: int, dtype: torch.dtype) -> Float[Tensor, "d l"]:

@@ -37,11 +37,11 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(u, kernel)
         length = u.shape[1]
         padded = good_length(length + kernel.shape[1] - 1)  # shorter, and the end would wrap around to the start
-        y = torch.empty_like(u)
+        y, frame = torch.empty_like(u), _frame(u, padded)
         for channels in _slices(u.shape[2], _CHANNELS):
             transfer = torch.fft.rfft(kernel[channels], n=padded)
             for rows in _slices(u.shape[0], _rows_at_once(u, padded)):
-                spectrum = _spectrum(u, rows, channels, padded).mul_(transfer)
+                spectrum = _spectrum(u[rows, :, channels], frame).mul_(transfer)
                 y[rows, :, channels] = torch.fft.irfft(spectrum, n=padded)[:, :, :length].mT
         return y
 
@@ -51,14 +51,14 @@ class _Convolution(torch.autograd.Function):
         u, kernel = ctx.saved_tensors
         length, taps = u.shape[1], kernel.shape[1]
         padded = good_length(length + taps - 1)
-        to_u, to_kernel = torch.empty_like(u), torch.empty_like(kernel)
+        to_u, to_kernel, frame = torch.empty_like(u), torch.empty_like(kernel), _frame(u, padded)
         for channels in _slices(u.shape[2], _CHANNELS):
             # Correlation is convolution with the conjugate spectrum.
             backwards = torch.fft.rfft(kernel[channels], n=padded).conj().resolve_conj()
             both = torch.zeros_like(backwards)
             for rows in _slices(u.shape[0], _rows_at_once(u, padded)):
-                flow = _spectrum(gradient, rows, channels, padded)
-                both += torch.linalg.vecdot(_spectrum(u, rows, channels, padded), flow, dim=0)  # of conj(u) and flow
+                flow = _spectrum(gradient[rows, :, channels], frame)
+                both += torch.linalg.vecdot(_spectrum(u[rows, :, channels], frame), flow, dim=0)  # conj(u) flow
                 to_u[rows, :, channels] = torch.fft.irfft(flow.mul_(backwards), n=padded)[:, :, :length].mT
             to_kernel[channels] = torch.fft.irfft(both, n=padded)[:, :taps]
         return to_u, to_kernel
@@ -74,7 +74,15 @@ def _slices(count: int, size: int) -> list[slice]:
     return [slice(start, start + max(1, size)) for start in range(0, count, max(1, size))]
 
 
-def _spectrum(u: Float[Tensor, "b l d"], rows: slice, channels: slice, padded: int) -> Tensor:
-    """Returns the transform of some channels of some rows, (rows, channels, padded // 2 + 1)."""
-    spectrum: Tensor = torch.fft.rfft(u[rows, :, channels].mT.contiguous(), n=padded)
+def _frame(u: Float[Tensor, "b l d"], padded: int) -> Tensor:
+    """Returns zeros for as many rows and channels as are transformed at once, (rows, channels, padded)."""
+    rows = min(max(1, _rows_at_once(u, padded)), u.shape[0])
+    return u.new_zeros(rows, min(_CHANNELS, u.shape[2]), padded)
+
+
+def _spectrum(part: Tensor, frame: Tensor) -> Tensor:
+    """Returns the transform (rows, channels, padded // 2 + 1) of a part (rows, l, channels), laid into the frame."""
+    rows, length, channels = part.shape
+    frame[:rows, :channels, :length] = part.mT  # what lies behind it stays zero
+    spectrum: Tensor = torch.fft.rfft(frame[:rows, :channels])
     return spectrum

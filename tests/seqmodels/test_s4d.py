@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.signal import cont2discrete
 
-from seqmodels.diagonal_recurrence import powers
+from seqmodels.diagonal_recurrence import power_levels
 from seqmodels.s4d import S4D, S4DState, bilinear, s4d_inv, s4d_legs, s4d_lin, s4d_real, zero_order_hold
 
 D = 3
@@ -92,16 +92,20 @@ def test_poles_are_the_numbers_worked_out_by_hand():
     assert abs(s4d_legs(64)[-1] - (-0.5 + 1303.2738j)) < 1e-4
 
 
-def test_powers_are_products_also_of_zero():
-    a = torch.tensor([[0.0, -0.5, 2.0]])
-    np.testing.assert_array_equal(powers(a, 5)[0].numpy(), a[0, :, None].numpy() ** np.arange(5))
+@pytest.mark.parametrize("length", [1, 2, 7, 17])
+def test_powers_are_products_also_of_zero(length):
+    a = torch.tensor([[0.0, -0.5, 2.0]], dtype=torch.float64)
+    levels = power_levels(a, length)
+    products = (levels.coarse[..., None] * levels.fine[:, :, None, : levels.size]).flatten(2)[0, :, :length]
+    np.testing.assert_array_equal(products.numpy(), a[0, :, None].numpy() ** np.arange(length))
+    np.testing.assert_array_equal(levels.fine[0, :, levels.size].numpy(), a[0].numpy() ** levels.size)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-@pytest.mark.parametrize("count", [1, 2, 7])
-def test_gradients_of_powers_equal_differences(dtype, count):
+@pytest.mark.parametrize("length", [1, 2, 7, 17])
+def test_gradients_of_powers_equal_differences(dtype, length):
     a = 0.5 * torch.randn(D, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    assert torch.autograd.gradcheck(lambda x: powers(x, count), (a.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda x: tuple(power_levels(x, length)), (a.requires_grad_(),))
 
 
 @pytest.mark.parametrize("initialization", [s4d_legs, s4d_real])
