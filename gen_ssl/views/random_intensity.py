@@ -6,6 +6,8 @@ from torch import Tensor
 
 from .drawing import draw_normal
 
+STACKS_AT_ONCE = 16
+
 
 class RandomIntensity:
     """Multiplies all pixels of a stack by 1 + scale * clip(N(0, 1), -2, 2), and rounds (Yarats et al. 2020, DrQ).
@@ -21,5 +23,10 @@ class RandomIntensity:
     def __call__(self, frames: UInt8[Tensor, "b c h w"], generator: torch.Generator) -> UInt8[Tensor, "b c h w"]:
         """Returns the stacks at other intensities."""
         factors = 1 + self.scale * draw_normal((len(frames), 1, 1, 1), generator).clamp_(-2, 2)
-        # The product is the only copy in float32: the rest happens in its place.
-        return (frames * factors.to(frames.device)).round_().clamp_(0, 255).to(torch.uint8)
+        changed = torch.empty_like(frames)
+        # A few stacks at once: on a CPU their products in float32 stay in its cache until they are rounded.
+        at_once = STACKS_AT_ONCE if frames.device.type == "cpu" else max(1, len(frames))
+        parts = (tensor.split(at_once) for tensor in (changed, frames, factors.to(frames.device)))
+        for target, pixels, factor in zip(*parts, strict=True):
+            target.copy_((pixels * factor).round_().clamp_(0, 255))
+        return changed
