@@ -15,7 +15,7 @@ class OptimizerConfig:
     """AdamW (Loshchilov and Hutter 2019) or LARS (You et al. 2017), with a warm-up and a cosine."""
 
     optimizer: Literal["adamw", "lars"] = "adamw"
-    # At its highest, after the warm-up; 0: 1e-4 with adamw, and 0.3 for 256 samples a batch with lars (SimCLR, B.1)
+    # At its highest, after the warm-up; 0: 3e-4 with adamw, and 0.3 for 256 samples a batch with lars (SimCLR, B.1)
     learning_rate: float = 0.0
     weight_decay: float = 1e-6  # of matrices and filters; biases, norms, tokens and positions are not decayed
     warmup_steps: int = 100  # the rate rises linearly, and falls as a cosine from there
@@ -43,7 +43,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 def learning_rate(config: OptimizerConfig, *, step: int, total_steps: int, batch_size: int) -> float:
     """Returns the rate of step 0, 1, ...: a linear warm-up, then a cosine that would reach zero at `total_steps`."""
-    peak = config.learning_rate or (1e-4 if config.optimizer == "adamw" else 0.3 * batch_size / 256)
+    peak = config.learning_rate or (3e-4 if config.optimizer == "adamw" else 0.3 * batch_size / 256)
     if step < config.warmup_steps:
         return peak * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)

@@ -39,7 +39,7 @@ class PretrainingConfig:
 
     steps: int = 0  # in all; 0: as many as `minutes` allow
     minutes: float = 4.0  # of training by the wall clock, where `steps` is 0
-    batch_size: int = 256  # samples a step, those of all processes together
+    batch_size: int = 64  # samples a step, those of all processes together
     log_every_steps: int = 50
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     collapse: CollapseConfig = field(default_factory=CollapseConfig)

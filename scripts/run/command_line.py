@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,11 +28,12 @@ def run_command(
     """
     name = Path(sys.argv[0]).stem
     try:
-        if starting_point is None:
-            config = tyro.cli(config_type, prog=name, description=documentation)
-        else:
-            start = starting_point(sys.argv[1:])
-            config = tyro.cli(config_type, prog=name, description=documentation, default=start)
+        with _quiet_end_of_a_pipe():
+            if starting_point is None:
+                config = tyro.cli(config_type, prog=name, description=documentation)
+            else:
+                start = starting_point(sys.argv[1:])
+                config = tyro.cli(config_type, prog=name, description=documentation, default=start)
         main(config)
     except (ValueError, OSError) as error:
         if sys.flags.dev_mode:
@@ -40,6 +42,16 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)  # as a shell expects of an interrupted program
+
+
+@contextmanager
+def _quiet_end_of_a_pipe() -> Iterator[None]:
+    """Lets `command --help | head` end without a traceback; inside `main` a closed pipe is an error as any other."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    yield  # what exits here, as --help does, leaves it so until the end
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts
 
 
 def _sentence(error: Exception) -> str:

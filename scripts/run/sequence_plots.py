@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")  # before pyplot: a server has no screen
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from .sequence_costs import Cost
 from .sequence_result import SequenceResult
@@ -31,6 +31,7 @@ def plot_curves(path: Path, results: Sequence[SequenceResult]) -> None:
     for panel, (_, label, _) in zip(panels, axes_of, strict=True):
         panel.set(xlabel=label, ylabel=f"validation {metric}")
     panels[1].xaxis.set_major_formatter(EngFormatter())
+    panels[1].xaxis.set_major_locator(MaxNLocator(5))  # their labels are long
     _finish(figure, list(panels), path, title=results[0].task)
 
 

@@ -26,7 +26,7 @@ def test_after_the_planned_end_the_rate_is_zero():
 def test_the_default_rate_of_lars_grows_with_the_batch():
     config = OptimizerConfig(optimizer="lars", warmup_steps=0)
     assert rates(config, steps=1, batch_size=512) == [0.6]
-    assert rates(OptimizerConfig(warmup_steps=0), steps=1, batch_size=512) == [1e-4]
+    assert rates(OptimizerConfig(warmup_steps=0), steps=1, batch_size=512) == [3e-4]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lars"])

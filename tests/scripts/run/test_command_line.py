@@ -93,3 +93,12 @@ def test_help_is_the_documentation(command: list[str]) -> None:
     assert finished.returncode == 0
     assert "Raises what it is told to." in finished.stdout
     assert "the error's name" in finished.stdout
+
+
+def test_help_into_a_pipe_that_closes_ends_without_a_word(command: list[str]) -> None:
+    with subprocess.Popen([*command, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGPIPE
