@@ -65,9 +65,10 @@ class TrainingConfig:
     samples_per_step: int = 8  # one batch of 32 every 4 steps
     life_loss_is_terminal: bool = True
     importance_exponent: float = 0.4  # of prioritised replay; annealed linearly to 1 (Schaul et al. 2016, section 3.4)
-    # 1 - discount falls exponentially from the replay's to that of `final_discount` over so many steps of learning:
-    # near rewards are learned first, far ones then (Schwarzer et al. 2023, BBF). None: the discount stays.
+    # 1 - discount falls exponentially from the replay's to that of `final_discount`: near rewards are learned first,
+    # far ones then (Schwarzer et al. 2023, BBF). None: the discount stays.
     final_discount: float | None = None
+    discount_growth_starts: int = 0  # after so many steps
     discount_growth_steps: int = 1_000_000
     held_out_states: int = 512  # on which the mean maximal Q of Mnih et al. 2013, section 5.1, is taken
     log_every_steps: int = 5_000
@@ -87,6 +88,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.importance_exponent <= 1:
             raise ValueError(f"importance_exponent must be within [0, 1], got {self.importance_exponent}")
+        if self.discount_growth_starts < 0:
+            raise ValueError(f"discount_growth_starts must be at least 0, got {self.discount_growth_starts}")
         if self.final_discount is not None and not 0 < self.final_discount < 1:
             raise ValueError(f"final_discount must lie within (0, 1) or be None, got {self.final_discount}")
 
@@ -261,8 +264,8 @@ class Training:
         config, first = self.config, 1 - self._first_discount
         if config.final_discount is None:
             return self._first_discount
-        learning_steps = max(self.steps - config.learning_starts, 0)
-        progress = min(learning_steps / config.discount_growth_steps, 1.0)
+        growth_steps = max(self.steps - config.discount_growth_starts, 0)
+        progress = min(growth_steps / config.discount_growth_steps, 1.0)
         left: float = first * ((1 - config.final_discount) / first) ** progress
         return 1 - left
 

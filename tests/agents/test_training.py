@@ -206,13 +206,15 @@ def test_importance_weights_grow_to_their_full_size_at_the_last_step(monkeypatch
 
 
 def test_the_discount_grows_from_the_replays_to_the_final_one():
-    training = make_training(final_discount=0.975, discount_growth_steps=300, total_steps=600)
+    training = make_training(
+        final_discount=0.975, discount_growth_starts=200, discount_growth_steps=300, total_steps=600
+    )
     discounts = {}
     for metrics in train(training):
         discounts[training.steps] = metrics["learning/discount"]
-    # Of the 300 steps from step 90 on. 1 - discount is 0.1 at first and a quarter of it at the end.
-    assert discounts[102] == pytest.approx(1 - 0.1 * 0.25 ** (12 / 300))
-    assert discounts[300] == pytest.approx(1 - 0.1 * 0.25 ** (210 / 300))
+    # 1 - discount is 0.1 at first and a quarter of it at the end.
+    assert discounts[102] == pytest.approx(0.9)
+    assert discounts[300] == pytest.approx(1 - 0.1 * 0.25 ** (100 / 300))
     assert discounts[600] == 0.975
     batch = training.replay.sample(50, np.random.default_rng(0))
     assert batch.discount.max() == np.float32(0.975**3)
@@ -259,6 +261,18 @@ def test_frames_that_cannot_fill_the_encoders_stack_are_refused():
     training.agent.network.encoder.frame_shape = (STACK, 42, 42)
     with pytest.raises(ValueError, match=r"takes stacks of shape \(2, 42, 42\), which frames of shape \(1, 84, 84\)"):
         agent_stack(training.agent, training.environment)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"final_discount": 1.0}, r"final_discount must lie within \(0, 1\) or be None, got 1.0"),
+        ({"discount_growth_starts": -1}, "discount_growth_starts must be at least 0, got -1"),
+    ],
+)
+def test_a_growth_of_the_discount_without_sense_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**settings)
 
 
 @pytest.mark.parametrize("name", ["total_steps", "batch_size", "samples_per_step", "log_every_steps"])
