@@ -55,7 +55,8 @@ class ConditionalVAE(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        self.time_offsets = (0,)
+        # The action that led to a stack, not the one chosen in sight of it, which of random play says nothing.
+        self.time_offsets = (1,) if config.condition == "action" else (0,)
         self.encoder = encoder
         self.config = config
         self.num_classes = num_classes

@@ -94,8 +94,6 @@ class Pretraining:
         self._planned_at = (0, 0.0)  # steps and seconds at the last plan
         self._seed = seed
         self._generator = torch.Generator(fabric.device)
-        assert isinstance(method.encoder, nn.Module)
-        method.encoder.register_forward_pre_hook(_channels_last)
         self.optimizer = build_optimizer(method, config.optimizer)
         self._module, self._stepper = fabric.setup(method, self.optimizer)
         self._held_out = held_out
@@ -235,13 +233,6 @@ class Pretraining:
         self.collapse_warnings = report.warnings
         found = {"collapse/feature_deviation": report.feature_deviation, "collapse/rank_me": report.rank}
         return found if knn is None else found | {"collapse/knn": knn}
-
-
-def _channels_last(encoder: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Lays frames out pixel by pixel before an encoder sees them: its convolutions are up to a quarter faster so."""
-    del encoder
-    frames, *others = arguments
-    return (frames.contiguous(memory_format=torch.channels_last), *others)
 
 
 def pretrain(pretraining: Pretraining) -> Iterator[Metrics]:

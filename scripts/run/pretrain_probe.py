@@ -33,13 +33,15 @@ def build_probe(store: FrameStore, *, stack: int) -> EncoderProbe | None:
         return None
 
 
-def knn_score(probe: EncoderProbe) -> Callable[[Encoder], float]:
+def knn_score(probe: EncoderProbe) -> Callable[[Encoder], float] | None:
     """Returns what scores an encoder by k-NN on a part of the frames: mean weighted F1 over the state's variables.
 
-    Action and reward count only where there is nothing else: random play's actions are chance, and would hide what the
-    others show. Tested on validation episodes, so that the probe at the end has a test of its own.
+    None where there are action and reward only: random play's actions are chance, and a score of chance would be
+    mistaken for a collapse. Tested on validation episodes, so that the probe at the end has a test of its own.
     """
     columns = state_columns(probe.labels)
+    if probe.labels[columns[0]].category in ("action", "reward"):
+        return None
     train, test = _some(probe, "train", KNN_TRAINING_FRAMES), _some(probe, "validation", KNN_TEST_FRAMES)
     stacks = {id(part): probe.store.stacks(part.indices, stack=probe.config.stack) for part in (train, test)}
 

@@ -32,6 +32,11 @@ def test_a_step_is_the_negative_elbo_given_the_class(make_encoder, make_batch, g
     assert output.loss.item() == pytest.approx((squares + 2 * divergence).mean(), rel=1e-6)
 
 
+@pytest.mark.parametrize(("condition", "offset"), [("action", 1), ("game", 0)])
+def test_the_stack_follows_the_action_that_it_is_told(make_encoder, condition, offset):
+    assert make_method(make_encoder(), condition, 2).time_offsets == (offset,)
+
+
 def test_samples_depend_on_their_class(make_encoder):
     method = make_method(make_encoder())
     samples = [

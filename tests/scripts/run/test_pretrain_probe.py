@@ -31,18 +31,19 @@ def store(tmp_path):
     return FrameStore.open(tmp_path)
 
 
-@pytest.mark.parametrize("has_state", [True, False])
-def test_action_and_reward_count_only_where_there_is_no_state_to_read(store, has_state):
+def test_only_the_state_counts_beside_action_and_reward(store):
     half = (store.frames(np.arange(95))[:, 0].amax(dim=1).argmax(dim=1) // 18).numpy()
-    state = [Labels(name="half", values=half.astype(np.int64), category="agent")] if has_state else []
-    probe = EncoderProbe(store, [*frame_labels(store), *state], ProbeConfig(stack=2))
+    state = Labels(name="half", values=half.astype(np.int64), category="agent")
+    probe = EncoderProbe(store, [*frame_labels(store), state], ProbeConfig(stack=2))
     torch.manual_seed(0)
     encoder = DQN2013CNN((2, *FRAME_SHAPE[1:]), feature_dim=11)
     train, test = probe.parts["train"], probe.parts["validation"]
     with torch.no_grad():
         features = [encoder(store.stacks(part.indices, stack=2)) for part in (train, test)]
     predicted = nearest_neighbour_classes(features[0], train.classes, features[1])
-    columns = [index for index, label in enumerate(probe.labels) if label.name == "half" or not has_state]
-    assert len(columns) == (1 if has_state else 2)
-    expected = np.mean([weighted_f1(test.classes[:, index], predicted[:, index]) for index in columns])
-    assert knn_score(probe)(encoder) == pytest.approx(expected)
+    column = [label.name for label in probe.labels].index("half")
+    assert knn_score(probe)(encoder) == pytest.approx(weighted_f1(test.classes[:, column], predicted[:, column]))
+
+
+def test_chance_is_not_scored(store):
+    assert knn_score(EncoderProbe(store, frame_labels(store), ProbeConfig(stack=2))) is None
