@@ -29,7 +29,8 @@ class GRU(nn.Module):
         """Returns the outputs and the state after the last position, see `SequenceModel`."""
         if state is None:
             state = self.initial_state(len(x))
-        check_state_fits(state, len(x))
+        else:
+            check_state_fits(state, len(x), self.initial_state(0))
         if resets is None or not resets.any():
             output, hidden = self.gru(x, state.hidden.unsqueeze(0))
             return output, GRUState(hidden.squeeze(0))

@@ -83,7 +83,8 @@ class InfiniAttention(nn.Module):
         batch_size, length, _ = x.shape
         if state is None:
             state = self.initial_state(batch_size)
-        check_state_fits(state, batch_size)
+        else:
+            check_state_fits(state, batch_size, self.initial_state(0))
         if resets is None:
             resets = torch.zeros(batch_size, length, dtype=torch.bool, device=x.device)
         pieces = pieces_between(resets)
@@ -187,7 +188,7 @@ class InfiniAttention(nn.Module):
 
     def step(self, x: Float[Tensor, "b d"], state: InfiniState) -> tuple[Float[Tensor, "b d"], InfiniState]:
         """Returns the output at one position, and the state after it."""
-        check_state_fits(state, len(x))
+        check_state_fits(state, len(x), self.initial_state(0))
         query, key, value = self._project(x.unsqueeze(1))
         place = state.num_kept.unsqueeze(1)  # (B, 1)
         column = torch.arange(self.segment_length, device=x.device).unsqueeze(0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .carried_state import check_state_fits
 from .causal_convolution import causal_convolution
+from .positive_settings import check_positive
 from .scans import Backend, BackendChoice, ScanNeeds, choose_backend, selective_scan
 from .step_biases import draw_step_biases
 
@@ -48,14 +49,14 @@ class Mamba(nn.Module):
         """Defaults are the paper's; `dt_rank` None is ceil(d_model / 16).
 
         Raises:
-            ValueError: d_state is below 1, or the backend unknown or not there, with the reason and the way to get it.
+            ValueError: a size is below 1, or the backend unknown or not there, with the reason and the way to get it.
         """
         super().__init__()
-        if d_state < 1:
-            raise ValueError(f"d_state must be at least 1, got {d_state}")
+        check_positive(d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand)
         self.d_model, self.d_state, self.d_conv = d_model, d_state, d_conv
         self.d_inner = expand * d_model
         self.dt_rank = math.ceil(d_model / 16) if dt_rank is None else dt_rank
+        check_positive(dt_rank=self.dt_rank)
         self.backend: Backend = backend
         # Refused now rather than at the first call: the module may still move to a GPU where there is one.
         for_gpu = backend in ("triton", "mamba_ssm") and torch.cuda.is_available()
@@ -81,9 +82,9 @@ class Mamba(nn.Module):
         resets: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], MambaState]:
         """Returns the outputs and the state after the last position, see `SequenceModel`."""
-        window = self.initial_state(len(x)).window if state is None else state.window
         if state is not None:
-            check_state_fits(state, len(x))
+            check_state_fits(state, len(x), self.initial_state(0))
+        window = self.initial_state(len(x)).window if state is None else state.window
         u, z = self.in_proj(x).chunk(2, dim=-1)  # (B, L, E) each
         convolved, window = causal_convolution(u, window, self.conv1d.weight, self.conv1d.bias, resets)
         u = F.silu(convolved)
@@ -120,7 +121,7 @@ class Mamba(nn.Module):
 
     def step(self, x: Float[Tensor, "b d"], state: MambaState) -> tuple[Float[Tensor, "b d"], MambaState]:
         """Returns the output at one position and the state after it; the cost does not depend on the past's length."""
-        check_state_fits(state, len(x))
+        check_state_fits(state, len(x), self.initial_state(0))
         u, z = self.in_proj(x).chunk(2, dim=-1)
         inputs = torch.cat([state.window, u.unsqueeze(1)], dim=1)  # (B, W + 1, E)
         u = torch.einsum("bwe,ew->be", inputs, self.conv1d.weight.squeeze(1))

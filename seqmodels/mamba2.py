@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .carried_state import check_state_fits
 from .causal_convolution import causal_convolution
 from .gated_norm import GatedRMSNorm
+from .positive_settings import check_positive
 from .scans import state_space_dual
 from .step_biases import draw_step_biases
 
@@ -51,14 +52,15 @@ class Mamba2(nn.Module):
         `chunk_length` changes the speed alone.
 
         Raises:
-            ValueError: d_state is below 1, the inner width no multiple of `head_dim` or the heads none of `num_groups`.
+            ValueError: a size is below 1, the inner width no multiple of `head_dim` or the heads none of `num_groups`.
         """
         super().__init__()
-        if d_state < 1:
-            raise ValueError(f"d_state must be at least 1, got {d_state}")
+        check_positive(d_model=d_model, d_state=d_state, d_conv=d_conv, expand=expand)
+        check_positive(num_groups=num_groups, chunk_length=chunk_length)
         self.d_model, self.d_state, self.d_conv = d_model, d_state, d_conv
         self.d_inner, self.num_groups = expand * d_model, num_groups
         self.head_dim = min(64, self.d_inner) if head_dim is None else head_dim
+        check_positive(head_dim=self.head_dim)
         if self.d_inner % self.head_dim != 0:
             raise ValueError(f"expand * d_model must be a multiple of head_dim, got {self.d_inner} and {self.head_dim}")
         self.num_heads = self.d_inner // self.head_dim
@@ -85,9 +87,9 @@ class Mamba2(nn.Module):
         resets: Bool[Tensor, "b l"] | None = None,
     ) -> tuple[Float[Tensor, "b l d"], Mamba2State]:
         """Returns the outputs and the state after the last position, see `SequenceModel`."""
-        window = self.initial_state(len(x)).window if state is None else state.window
         if state is not None:
-            check_state_fits(state, len(x))
+            check_state_fits(state, len(x), self.initial_state(0))
+        window = self.initial_state(len(x)).window if state is None else state.window
         z, convolved, dt = self._project(x)
         convolved, window = causal_convolution(convolved, window, self.conv1d.weight, self.conv1d.bias, resets)
         u, B, C = self._heads(F.silu(convolved))
@@ -123,7 +125,7 @@ class Mamba2(nn.Module):
 
     def step(self, x: Float[Tensor, "b d"], state: Mamba2State) -> tuple[Float[Tensor, "b d"], Mamba2State]:
         """Returns the output at one position and the state after it; the cost does not depend on the past's length."""
-        check_state_fits(state, len(x))
+        check_state_fits(state, len(x), self.initial_state(0))
         z, convolved, dt = self._project(x)
         inputs = torch.cat([state.window, convolved.unsqueeze(1)], dim=1)  # (B, W + 1, C)
         mixed = torch.einsum("bwc,cw->bc", inputs, self.conv1d.weight.squeeze(1))

@@ -48,7 +48,7 @@ class ResidualStack(nn.Module):
     ) -> tuple[Float[Tensor, "b l d"], StackState]:
         """Returns the outputs and the state after the last position, see `SequenceModel`."""
         if state is not None:
-            check_state_fits(state, len(x))
+            check_state_fits(state, len(x), self.initial_state(0))
         states = []
         for index, block in enumerate(blocks_of(self.blocks)):
             before = None if state is None else state[index]
@@ -75,7 +75,7 @@ class ResidualStack(nn.Module):
 
     def step(self, x: Float[Tensor, "b d"], state: StackState) -> tuple[Float[Tensor, "b d"], StackState]:
         """Returns the output at one position, and the state after it."""
-        check_state_fits(state, len(x))
+        check_state_fits(state, len(x), self.initial_state(0))
         states = []
         for block, before in zip(blocks_of(self.blocks), state, strict=True):
             mixed, after = block.mixer.step(block.mixer_norm(x), before)

@@ -54,7 +54,7 @@ class S4(nn.Module):
     ) -> tuple[Float[Tensor, "b l d"], S4State]:
         """Returns the outputs, and the state after the last position; see `sequence_model.SequenceModel`."""
         if state is not None:
-            check_state_fits(state, x.shape[0])
+            check_state_fits(state, x.shape[0], self.initial_state(0))
         # Half precision would lose the slow modes: 1 - dt is 1 there.
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
@@ -74,7 +74,7 @@ class S4(nn.Module):
 
     def step(self, x: Float[Tensor, "b d"], state: S4State) -> tuple[Float[Tensor, "b d"], S4State]:
         """Returns the output at one position and the state after it, in O(d_state) per channel."""
-        check_state_fits(state, x.shape[0])
+        check_state_fits(state, x.shape[0], self.initial_state(0))
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
             system = self.system()

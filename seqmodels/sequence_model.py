@@ -35,7 +35,7 @@ class SequenceModel(Protocol[State]):
                 reaches it or what follows.
 
         Raises:
-            ValueError: the state does not fit the batch.
+            ValueError: the state does not fit the batch, or is one of another mixer or of other settings.
         """
         ...
 

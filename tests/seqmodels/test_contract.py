@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqmodels.carried_state import map_state, select_rows, tensors_of
 from seqmodels.mixers import MIXERS, make_mixer
+from seqmodels.residual_stack import ResidualStack
 from seqmodels.sequence_model import SequenceModel, outputs_of
 
 B, L, D = 3, 23, 16  # heads of 4 numbers; L is longer than the windows and segments below, and no multiple of them
@@ -285,6 +286,43 @@ def test_a_state_that_does_not_fit_the_batch_is_refused(name):
         mixer(inputs(B, L, D), state=mixer.initial_state(2))
     with pytest.raises(ValueError, match="as many rows as the batch"):
         mixer.step(inputs(B, D), mixer.initial_state(2))
+
+
+@every_mixer
+@pytest.mark.parametrize("stepping", [False, True])
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_a_state_of_another_mixer_or_of_another_size_is_refused(name, stepping):
+    # In a stack, which asks it of every mixer.
+    model = ResidualStack([mixer_of(name)], feed_forward_dim=None).double()
+    wider = ResidualStack([mixer_of(name, d_model=2 * D)], feed_forward_dim=None).double()
+    other = ResidualStack([mixer_of("lstm" if name != "lstm" else "gru")], feed_forward_dim=None).double()
+    x = inputs(B, L, D)
+
+    def go_on(state: Any) -> None:
+        _ = model.step(x[:, 0], state) if stepping else model(x, state=state)
+
+    kind, stranger = type(model.initial_state(B)[0]).__name__, type(other.initial_state(B)[0]).__name__
+    with pytest.raises(ValueError, match=f"must be of type {kind} here, got {stranger}"):
+        go_on(other.initial_state(B))
+    with pytest.raises(ValueError, match=r"must have a tensor of shape \(batch, .*\) here, got \(3, "):
+        go_on(wider.initial_state(B))
+    with pytest.raises(ValueError, match="must have 1 parts, got 2"):
+        go_on(model.initial_state(B) * 2)
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if not name.startswith("attention")])
+@pytest.mark.parametrize("stepping", [False, True])
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_a_mixer_alone_refuses_such_states_too(name, stepping):
+    mixer, x = mixer_of(name), inputs(B, L, D)
+
+    def go_on(state: Any) -> None:
+        _ = mixer.step(x[:, 0], state) if stepping else mixer(x, state=state)
+
+    with pytest.raises(ValueError, match="the state must be of type .* here, got "):
+        go_on(mixer_of("lstm" if name != "lstm" else "gru").initial_state(B))
+    with pytest.raises(ValueError, match=r"must have a tensor of shape \(batch, .*\) here, got \(3, "):
+        go_on(mixer_of(name, d_model=2 * D).initial_state(B))
 
 
 @every_mixer

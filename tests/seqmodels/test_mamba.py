@@ -145,9 +145,12 @@ def test_a_backend_that_is_not_there_is_refused_at_construction(monkeypatch):
         Mamba(D, backend="cpp")
 
 
-def test_a_state_of_no_numbers_is_refused():
-    with pytest.raises(ValueError, match="d_state must be at least 1, got 0"):
-        Mamba(D, d_state=0)
+@pytest.mark.parametrize("setting", ["d_state", "d_conv", "expand", "dt_rank"])
+def test_a_setting_below_1_is_refused_by_its_name(setting):
+    with pytest.raises(ValueError, match=f"^{setting} must be at least 1, got 0$"):
+        Mamba(D, **{setting: 0})
+    with pytest.raises(ValueError, match="^d_model must be at least 1, got 0$"):
+        Mamba(0)
 
 
 def test_half_precision_gives_numbers_close_to_float32s():

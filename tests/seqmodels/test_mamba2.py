@@ -99,9 +99,13 @@ def test_heads_that_do_not_fit_are_refused():
         Mamba2(12, head_dim=4, num_groups=4)
 
 
-def test_a_state_of_no_numbers_is_refused():
-    with pytest.raises(ValueError, match="d_state must be at least 1, got 0"):
-        Mamba2(D, d_state=0)
+@pytest.mark.parametrize("setting", ["d_state", "d_conv", "expand", "head_dim", "num_groups", "chunk_length"])
+def test_a_setting_below_1_is_refused_by_its_name(setting):
+    for number in (0, -1):
+        with pytest.raises(ValueError, match=f"^{setting} must be at least 1, got {number}$"):
+            Mamba2(D, **{setting: number})
+    with pytest.raises(ValueError, match="^d_model must be at least 1, got 0$"):
+        Mamba2(0)
 
 
 def test_half_precision_gives_numbers_close_to_float32s():
