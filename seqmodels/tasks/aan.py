@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .byte_classification import ByteClassification, LabelledTexts, byte_rows
+from .byte_classification import ByteClassification, LabelledTexts, byte_rows, without_zeros
 from .published_files import Published, locate
 from .task import Split
 
@@ -52,5 +52,6 @@ def _read(path: Path, max_length: int) -> LabelledTexts:
                     f"{len(columns)} and {columns[0][:20]!r}"
                 )
             labels.append(int(float(columns[0])))
-            texts += [column[:max_length] for column in columns[3:]]
+            for column, text in enumerate(columns[3:], 4):
+                texts.append(without_zeros(text, place=f"column {column} in line {number} of {path}")[:max_length])
     return LabelledTexts(byte_rows(texts, max_length=max_length), np.array(labels, dtype=np.uint8))

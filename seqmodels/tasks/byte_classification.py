@@ -75,5 +75,16 @@ class ByteClassification:
 
 
 def byte_rows(texts: list[bytes], *, max_length: int) -> RaggedTokens:
-    """Returns the first bytes of each text as tokens. Zero bytes, which would be padding, are left out."""
-    return ragged([np.frombuffer(text.replace(b"\0", b"")[:max_length], dtype=np.uint8) for text in texts])
+    """Returns the first bytes of each text, in which no byte is zero, as tokens."""
+    return ragged([np.frombuffer(text[:max_length], dtype=np.uint8) for text in texts])
+
+
+def without_zeros(text: bytes, *, place: str) -> bytes:
+    """Returns the text without its zero bytes, which would be padding.
+
+    Raises ValueError, with the place that the text comes from, if nothing is left.
+    """
+    kept = text.replace(b"\0", b"")
+    if not kept:
+        raise ValueError(f"{place} must hold a text of at least 1 byte that is not 0, got {text[:20]!r}")
+    return kept

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .byte_classification import ByteClassification, LabelledTexts, byte_rows
+from .byte_classification import ByteClassification, LabelledTexts, byte_rows, without_zeros
 from .published_files import Published, hub_examples, locate
 from .stored_batches import shuffled_split
 from .task import Split
@@ -50,9 +50,13 @@ def _load(folder: Path | None, max_length: int) -> dict[Split, LabelledTexts]:
 def _read(folder: Path) -> list[tuple[bytes, int]]:
     reviews = []
     for label, name in enumerate(("neg", "pos")):
-        reviews += [(file.read_bytes(), label) for file in sorted((folder / name).glob("*.txt"))]
+        for file in sorted((folder / name).glob("*.txt")):
+            reviews.append((without_zeros(file.read_bytes(), place=str(file)), label))
     return reviews
 
 
 def _from_hub(split: str) -> list[tuple[bytes, int]]:
-    return [(row["text"].encode(), row["label"]) for row in hub_examples(IMDB, split)]
+    return [
+        (without_zeros(row["text"].encode(), place=f"example {number} of {split} in {IMDB.hub_name}"), row["label"])
+        for number, row in enumerate(hub_examples(IMDB, split))
+    ]

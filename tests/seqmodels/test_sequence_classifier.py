@@ -33,6 +33,17 @@ def test_rows_are_pooled_within_their_lengths():
     assert pool(x, lengths, "max").tolist() == [[3.0, -4.0], [5.0, 9.0]]
 
 
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_a_row_of_no_positions_is_pooled_to_zeros_and_gets_no_gradient(pooling):
+    x = values().requires_grad_()
+    pooled = pool(x, torch.tensor([7, 0, 1, 0]), pooling)
+    assert pooled[[1, 3]].tolist() == [[0.0, 0.0]] * 2
+    pooled.square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad[[1, 3]].abs().max() == 0
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["causal", "bidirectional"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max"])

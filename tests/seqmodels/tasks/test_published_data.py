@@ -172,6 +172,38 @@ def test_a_line_that_is_no_pair_is_named_by_its_number(line, damaged):
         everything(lra_retrieval(damaged), "test")
 
 
+@pytest.mark.parametrize("text", [b"", b"\0" * 3])
+def test_a_review_without_text_is_named_by_its_file(text, damaged):
+    (damaged / "aclImdb/train/neg/3_7.txt").write_bytes(text)
+    with pytest.raises(ValueError, match="train/neg/3_7.txt must hold a text of at least 1 byte that is not 0, got b'"):
+        everything(lra_text(damaged), "test")
+
+
+@pytest.mark.parametrize(("line", "column"), [(b"1\tA\tB\t\ttwo\n", 4), (b"1\tA\tB\tone\t\0\0\n", 5)])
+def test_a_paper_without_text_is_named_by_its_line_and_column(line, column, damaged):
+    with (damaged / "lra_release/tsv_data/new_aan_pairs.eval.tsv").open("ab") as file:
+        file.write(line)
+    with pytest.raises(
+        ValueError, match=f"column {column} in line 4 of .*eval.tsv must hold a text of at least 1 byte"
+    ):
+        everything(lra_retrieval(damaged), "test")
+
+
+def test_zero_bytes_are_left_out_before_a_text_is_cut(damaged):
+    path = damaged / "lra_release/tsv_data/new_aan_pairs.eval.tsv"
+    path.write_bytes(b"1\tA\tB\t" + b"\0" * 9 + b"one\tt\0wo\n")
+    batch = everything(lra_retrieval(damaged, max_length=3), "validation")
+    assert [bytes(row.tolist()) for row in batch.inputs] == [b"one", b"two"]
+
+
+def test_an_example_of_the_hub_without_text_is_named_by_its_number(monkeypatch):
+    rows = [{"text": "fine", "label": 1}, {"text": "", "label": 0}]
+    monkeypatch.setattr("seqmodels.tasks.imdb.hub_examples", lambda published, split: rows)
+    monkeypatch.setattr("seqmodels.tasks.imdb.locate", lambda published, data: None)
+    with pytest.raises(ValueError, match="example 1 of train in stanfordnlp/imdb must hold a text of at least 1 byte"):
+        everything(lra_text(None), "test")
+
+
 def test_retrieval_is_read_from_a_folder_only():
     with pytest.raises(FileNotFoundError, match="task retrieval needs a data folder .*lra_release.gz"):
         lra_retrieval(None)
