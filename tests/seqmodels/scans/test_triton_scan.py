@@ -111,7 +111,8 @@ def test_a_gpus_backends_equal_the_loop_within_upstreams_tolerances(backend, wit
         {name: part.double() for name, part in inputs.items()},
         **{name: part.double() if part.is_floating_point() else part for name, part in options.items()},
     )
-    for ours, theirs in zip(actual, expected, strict=True):
+    for index, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
         # Those of upstream's own tests, for float32; gradients, which add up many terms, relative to their largest.
-        scale = theirs.abs().max().clamp(min=1.0)
+        is_gradient = index >= 2
+        scale = theirs.abs().max().clamp(min=1.0) if is_gradient else 1.0
         torch.testing.assert_close(ours / scale, (theirs / scale).float(), rtol=6e-4, atol=2e-3)
