@@ -7,8 +7,9 @@ Both train the same network (SimCLR's head on a NatureCNN) by the same loss and 
 play, and shift and dim both views alike. Both have them decoded in memory, ours as `pretrain_encoder` does while they
 fit into its --memory-gigabytes. The workers of the usual pipeline make two views of each sample, one sample at a time,
 as float32, and a batch travels to the training process; ours makes the views of a whole batch at once, on the device.
-They train in turn, `--rounds` times, in one process: slow minutes of the machine meet both. Expect a ratio of 3
-where the processor computes in bfloat16.
+They train in turn, `--rounds` times, in one process: slow minutes of the machine meet both. On two cores that compute
+in bfloat16 expect us to be 2.3 times as fast as the usual pipeline in float32, as it is usually run; at equal precision
+1.2 times in bfloat16 and 1.6 times in float32.
 """
 
 import tempfile
@@ -119,8 +120,14 @@ def measure_speed(config: BenchmarkPretraining, runners: dict[tuple[str, str], R
 
 
 def ratios(records: list[BenchmarkRecord]) -> list[BenchmarkRecord]:
-    """Returns the speed of each of our settings over that of the usual pipeline as it is usually run, in float32."""
-    peer = next(record for record in records if record.implementation != "cartridge")
+    """Returns our speeds over those of the usual pipeline.
+
+    Each of our settings over the usual pipeline as it is usually run, in float32, and where that was measured in
+    bfloat16 too, our automatic precision, bfloat16 there, over it.
+    """
+    ours = [record for record in records if record.implementation == "cartridge"]
+    usual, *in_bfloat16 = (record for record in records if record.implementation != "cartridge")
+    pairs = [(record, usual) for record in ours] + [(ours[0], peer) for peer in in_bfloat16]
     return [
         replace(
             record,
@@ -131,8 +138,7 @@ def ratios(records: list[BenchmarkRecord]) -> list[BenchmarkRecord]:
             repeats=1,
             spread=0.0,
         )
-        for record in records
-        if record.implementation == "cartridge"
+        for record, peer in pairs
     ]
 
 

@@ -4,7 +4,8 @@
 
 An arm is `scratch` (the architecture of --encoder, from random weights), `frozen:PATH` (a saved encoder that stays as
 it is, whose features are replayed in place of frames) or `finetune:PATH` (one that learns on, at
---encoder-learning-rate). {game} in a path stands for the game's name. All else is the same in every arm.
+--encoder-learning-rate). {game} in a path stands for the game's name. All else is the same in every arm, but for what
+the curves do not count: `frozen` and `finetune` rest on the frames and minutes of their encoder's pretraining.
 
 Every run of train_dqn is a cell in OUTPUT/GAME/ARM/seedN: finished ones are skipped when the command is given again,
 and the one that was stopped goes on where it was. At the end writes scores.json, scores.md and scores.png: the score of
@@ -37,6 +38,11 @@ from scripts.train_dqn import TrainDQN
 from scripts.train_dqn import main as train_dqn
 
 Mode = Literal["scratch", "frozen", "finetune"]
+
+NOT_COUNTED = (
+    "Frozen and fine-tuned arms rest on the frames and minutes of their encoder's pretraining as well, which neither "
+    "these figures nor the curves count."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +247,7 @@ def draw(cells: list[Cell], path: Path) -> None:
 def write(config: CompareEncoders, cells: list[Cell]) -> Path:
     """Writes table, figures and plot, prints the table, and returns the folder."""
     table = table_of(cells)
-    (config.output / "scores.md").write_text(f"`{command_line()}`\n\n{table}\n", encoding="utf-8")
+    (config.output / "scores.md").write_text(f"`{command_line()}`\n\n{table}\n\n{NOT_COUNTED}\n", encoding="utf-8")
     records: list[dict[str, Any]] = [cell._asdict() for cell in cells]
     (config.output / "scores.json").write_text(json.dumps(records, indent=1) + "\n")
     draw(cells, config.output / "scores.png")

@@ -8,8 +8,10 @@ features standardised and as they are (docs/probing.md). Beside the methods stan
 likewise: the same architecture at random initialisation, and trained end to end on the labels for those minutes.
 
 Every method with every game and seed is a cell in OUTPUT/GAME/METHOD/seedN: finished ones are skipped when the command
-is given again, and the one that was stopped goes on where it was. At the end writes scores.json and scores.md, and
-prints the tables. A cell takes its minutes and about two more for the probes on two cores.
+is given again, and the one that was stopped goes on where it was. One whose loss became infinite or not a number has
+failed.json: it is not trained again until its folder is removed, the others go on, and the tables name it below them.
+At the end writes scores.json and scores.md, and prints the tables. A cell takes its minutes and about two more for the
+probes on two cores.
 """
 
 import json
@@ -23,7 +25,7 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import tyro
 
-from gen_ssl.encoders import Encoder, load_encoder, make_encoder
+from gen_ssl.encoders import ENCODER_NAMES, Encoder, load_encoder, make_encoder
 from gen_ssl.methods import METHODS
 from gen_ssl.pretraining import PretrainingConfig
 from gen_ssl.probing import EncoderProbe, LinearConfig, ProbeConfig
@@ -35,6 +37,7 @@ from scripts.run.devices import DeviceName, keep_freed_memory, set_num_threads
 from scripts.run.pretrain_assembly import open_frames
 from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
+from scripts.run.pretrain_run import DivergedRunError
 from scripts.run.probe_assembly import (
     RANDOM,
     SUPERVISED,
@@ -78,6 +81,9 @@ class ComparePretraining:
             raise ValueError(f"methods are {', '.join(METHODS)}, got {', '.join(unknown)}")
         if self.pretraining.steps:
             raise ValueError(f"the budget is --minutes, the same for every method, got {self.pretraining.steps} steps")
+        for name in ("encoder", "transformer"):
+            if getattr(self, name) not in ENCODER_NAMES:  # the ends of the scale are new ones
+                raise ValueError(f"{name} must be one of {', '.join(ENCODER_NAMES)}, got {getattr(self, name)!r}")
         for game in self.games:
             for row in rows_of(self):
                 if row.name in METHODS:
@@ -96,11 +102,21 @@ class Row(NamedTuple):
         return f"{self.name} ({self.architecture})"
 
 
+class Failure(NamedTuple):
+    """A cell without scores, because its pretraining diverged."""
+
+    game: str
+    row: str
+    seed: int
+    reason: str
+
+
 def rows_of(config: ComparePretraining) -> list[Row]:
-    """Returns the rows of the table: methods by architecture, each between the ends of its scale."""
+    """Returns the rows of the table: methods by architecture, each architecture once between the ends of its scale."""
+    architectures = {method: config.transformer if method == "mae" else config.encoder for method in config.methods}
     rows = []
-    for architecture, is_transformer in ((config.encoder, False), (config.transformer, True)):
-        methods = [method for method in config.methods if (method == "mae") == is_transformer]
+    for architecture in dict.fromkeys((config.encoder, config.transformer)):
+        methods = [method for method, its in architectures.items() if its == architecture]
         if methods:
             rows += [Row(name, architecture) for name in (RANDOM, *methods, SUPERVISED)]
     return rows
@@ -153,30 +169,46 @@ def encoder_of(
 
 def score_cell(
     config: ComparePretraining, row: Row, game: str, seed: int, probe: Callable[[], EncoderProbe]
-) -> dict[str, ProbeRecord] | None:
-    """Returns the scores of a cell by what the linear probe was given, found or measured; None when it was stopped."""
+) -> dict[str, ProbeRecord] | Failure | None:
+    """Returns a cell's scores by what the linear probe was given, or its failure, found or made; None when stopped."""
     directory = config.output / game / row.label.replace(" ", "-") / f"seed{seed}"
-    written = directory / "scores.json"
-    if not written.exists():
+    written, failed = directory / "scores.json", directory / "failed.json"
+    if not written.exists() and not failed.exists():
         print(f"{game}, {row.label}, seed {seed}", file=sys.stderr)
-        encoder = encoder_of(config, row, game, seed, directory, probe())
-        if encoder is None:
-            return None
-        records = [
-            probe_record(probe().with_linear(linear), row.label, encoder, seed=seed) for linear in FEATURES.values()
-        ]
-        write_scores(written, records, settings=cell_settings(config))
-    content = json.loads(written.read_text())
+        try:
+            encoder = encoder_of(config, row, game, seed, directory, probe())
+        except DivergedRunError as error:
+            print(error, file=sys.stderr)
+            write_failure(failed, str(error), settings=cell_settings(config))
+        else:
+            if encoder is None:
+                return None
+            probes = (probe().with_linear(linear) for linear in FEATURES.values())
+            records = [probe_record(of_features, row.label, encoder, seed=seed) for of_features in probes]
+            write_scores(written, records, settings=cell_settings(config))
+    content = json.loads((written if written.exists() else failed).read_text(encoding="utf-8"))
     if content["settings"] != cell_settings(config):
         raise ValueError(f"{directory} was made with other settings: name another --output, or remove it")
+    if "failure" in content:
+        return Failure(game, row.label, seed, content["failure"])
     return dict(zip(FEATURES, (ProbeRecord(**record) for record in content["scores"]), strict=True))
 
 
-def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRecord]]) -> Path:
-    """Writes and prints a table for each game and kind of features, and returns the folder."""
+def write_failure(path: Path, reason: str, *, settings: dict[str, Any]) -> None:
+    """Writes why a cell has no scores, beside and renamed into place."""
+    beside = path.with_name(path.name + ".writing")
+    beside.write_text(json.dumps({"settings": settings, "failure": reason}, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRecord]], failures: list[Failure]) -> Path:
+    """Writes and prints a table for each game and kind of features, and below them what failed; returns the folder."""
     parts = [f"`{command_line()}`"]
     for (game, features), records in cells.items():
         parts.append(f"## {game}, features {features}\n\n{scores_table(records)}")
+    if failures:
+        lines = (f"- {failure.game}, {failure.row}, seed {failure.seed}: {failure.reason}" for failure in failures)
+        parts.append("## Failed, in no table\n\n" + "\n".join(lines))
     text = "\n\n".join(parts) + "\n"
     config.output.mkdir(parents=True, exist_ok=True)
     (config.output / "scores.md").write_text(text, encoding="utf-8")
@@ -191,6 +223,7 @@ def main(config: ComparePretraining) -> None:
     set_num_threads(config.threads)
     keep_freed_memory()
     cells: dict[tuple[str, str], list[ProbeRecord]] = {(g, f): [] for g in config.games for f in FEATURES}
+    failures: list[Failure] = []
     for game in config.games:
         collect_random_frames(frames_folder(config, game), game=game, num_frames=config.num_frames, seed=0)
     probes: dict[str, EncoderProbe] = {}
@@ -208,9 +241,12 @@ def main(config: ComparePretraining) -> None:
                 if scores is None:
                     print("saved; give the same command again to go on", file=sys.stderr)
                     return
+                if isinstance(scores, Failure):
+                    failures.append(scores)
+                    continue
                 for features, record in scores.items():
                     cells[game, features].append(record)
-    print(write(config, cells))
+    print(write(config, cells, failures))
 
 
 def command() -> None:

@@ -22,13 +22,14 @@ from gen_ssl.encoders import load_encoder
 from gen_ssl.pretraining import Metrics
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
-from scripts.run.pretrain_assembly import build_fabric, build_parts
+from scripts.run.pretrain_assembly import build_fabric, build_parts, keep_initial_encoder, with_initial_encoder
 from scripts.run.pretrain_config import PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
 from scripts.run.pretrain_run import PretrainRun, pretrain_to_the_end
 from scripts.run.probe_assembly import untrained_encoder
 from scripts.run.run_directory import RunDirectory
 from scripts.run.seeding import integer_seed
+from scripts.run.starting_encoder import check_encoder_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,14 @@ class PretrainEncoder:
     num_nodes: int = 1  # machines, on each of which this command is started
     threads: int = 0  # CPU threads of each process; 0: all cores
 
+    def __post_init__(self) -> None:
+        check_encoder_name(self.run_to_build.encoder)
+
+    @property
+    def run_to_build(self) -> PretrainRunConfig:
+        """The run's settings, of a resumed one with its own copy of an encoder that is gone from where it was."""
+        return self.run if self.resume is None else with_initial_encoder(self.run, self.resume)
+
 
 def main(command: PretrainEncoder, *, probe: Callable[[PretrainRun], Metrics] | None = None) -> bool:
     """Pretrains until the last step or minute, then probes the encoder; returns False when Ctrl-C stopped it."""
@@ -52,11 +61,12 @@ def main(command: PretrainEncoder, *, probe: Callable[[PretrainRun], Metrics] | 
     fabric = build_fabric(command.run, device, devices=command.devices, num_nodes=command.num_nodes)
     _refuse_directory(command, fabric)
     folder = find_frames(command.run, fabric)
-    parts = build_parts(command.run, folder, fabric)
+    parts = build_parts(command.run_to_build, folder, fabric)
     # Only now: what is refused above leaves no folder behind.
     directory = _open_directory(command, fabric)
     run = PretrainRun(command.run, directory, parts, fabric, resumes=command.resume is not None)
     if fabric.is_global_zero:
+        keep_initial_encoder(command.run, directory.path)
         what = f"{command.run.method} with {command.run.encoder} on {folder}"
         print(f"{what}: {device_description(device)}, in {directory.path}", file=sys.stderr)
     scores = pretrain_to_the_end(run, probe or probe_beside_random)

@@ -12,9 +12,8 @@ from agents import DQN, DuelingHead, EncodedEnvironment, LinearHead, QNetwork, T
 from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, RawStorage, Replay
 from agents.training import agent_stack
 from envs import SeededEpisodes, make_atari_vector, make_catch_vector
-from gen_ssl.encoders import ENCODER_NAMES, Encoder, load_encoder, make_encoder
-from gen_ssl.encoders.saving import WEIGHTS_FILE
 
+from . import starting_encoder
 from .devices import available_cores, can_compile, computes_in_bfloat16
 from .dqn_config import DQNRunConfig, ReplayConfig
 from .seeding import integer_seed
@@ -45,7 +44,7 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
     torch.manual_seed(integer_seed(config.seed, "weights"))
     channels, height, width = frame_shape(games)
     observation_shape = (config.stack * channels, height, width)
-    encoder = build_encoder(config.encoder, observation_shape)
+    encoder = starting_encoder.build_encoder(config.encoder, observation_shape)
     if config.encoder_mode == "frozen":
         assert isinstance(encoder, nn.Module)
         encoder.requires_grad_(False)
@@ -111,25 +110,12 @@ def check_encoder(config: DQNRunConfig) -> None:
 
 def keep_encoder(config: DQNRunConfig, run: Path) -> None:
     """Copies the saved encoder that a run begins with into the run's folder, unless it is there already."""
-    if config.encoder not in ENCODER_NAMES and not (run / KEPT_ENCODER / WEIGHTS_FILE).exists():
-        load_encoder(config.encoder).save_pretrained(run / KEPT_ENCODER)
+    starting_encoder.keep_encoder(config.encoder, run / KEPT_ENCODER)
 
 
 def with_kept_encoder(config: DQNRunConfig, run: Path) -> DQNRunConfig:
     """Returns a run's configuration with the encoder of its own folder, where there is none at the path it names."""
-    kept = run / KEPT_ENCODER
-    gone = config.encoder not in ENCODER_NAMES and not Path(config.encoder).exists()
-    return replace(config, encoder=str(kept)) if gone and kept.is_dir() else config
-
-
-def build_encoder(name: str, observation_shape: tuple[int, int, int]) -> Encoder:
-    """Returns a new encoder of the named architecture, or the saved one of that folder or Hub repository."""
-    if name in ENCODER_NAMES:
-        return make_encoder(name, frame_shape=observation_shape)
-    if Path(name).exists() or "/" in name:
-        return load_encoder(name)
-    names = ", ".join(ENCODER_NAMES)
-    raise ValueError(f"encoder must be one of {names} or the folder of a saved encoder, got {name!r}")
+    return replace(config, encoder=starting_encoder.kept_encoder(config.encoder, run / KEPT_ENCODER))
 
 
 def _build_replay(config: DQNRunConfig, environment: VectorEnvironment, device: torch.device, *, stack: int) -> Replay:

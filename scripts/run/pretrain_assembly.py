@@ -1,7 +1,7 @@
 """Builds what a run of pretraining is made of from its configuration: devices, frames, encoder, method, loop."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from gen_ssl.encoders import ENCODER_NAMES, Encoder, load_encoder, make_encoder
+from gen_ssl.encoders import Encoder
 from gen_ssl.frames import FrameBatch, FrameSampler, FrameStore
 from gen_ssl.gather import gather_by, keep_rows
 from gen_ssl.method import Method
@@ -25,7 +25,9 @@ from .devices import computes_in_bfloat16
 from .pretrain_config import FramesConfig, PretrainRunConfig
 from .pretrain_probe import build_probe, knn_score
 from .seeding import integer_seed
+from .starting_encoder import build_encoder, keep_encoder, kept_encoder
 
+INITIAL_ENCODER = "initial_encoder"  # the folder of a run with the saved encoder that it began with
 SHOWN_FRAMES = 256  # stacks that are held out to look for collapse, and to show
 
 
@@ -51,20 +53,28 @@ def build_fabric(config: PretrainRunConfig, device: torch.device, *, devices: in
     return fabric
 
 
-def build_encoder(config: PretrainRunConfig, frame_shape: tuple[int, int, int]) -> Encoder:
+def build_stack_encoder(name: str, frame_shape: tuple[int, int, int]) -> Encoder:
     """Returns a new encoder of the named architecture, or the saved one of that folder or Hub repository.
 
     Raises ValueError where a saved encoder takes stacks of another shape.
     """
-    if config.encoder in ENCODER_NAMES:
-        return make_encoder(config.encoder, frame_shape=frame_shape)
-    encoder = load_encoder(config.encoder)
+    encoder = build_encoder(name, frame_shape)
     if encoder.frame_shape != frame_shape:
         raise ValueError(
-            f"the encoder {config.encoder} takes stacks of shape {encoder.frame_shape}, the frames in store make "
+            f"the encoder {name} takes stacks of shape {encoder.frame_shape}, the frames in store make "
             f"stacks of shape {frame_shape}"
         )
     return encoder
+
+
+def keep_initial_encoder(config: PretrainRunConfig, run: Path) -> None:
+    """Copies the saved encoder that a run begins with into the run's folder, unless it is there already."""
+    keep_encoder(config.encoder, run / INITIAL_ENCODER)
+
+
+def with_initial_encoder(config: PretrainRunConfig, run: Path) -> PretrainRunConfig:
+    """Returns a run's configuration with the encoder it began with, where there is none at the path it names."""
+    return replace(config, encoder=kept_encoder(config.encoder, run / INITIAL_ENCODER))
 
 
 def open_frames(folder: Path, *, memory_gigabytes: float = FramesConfig.memory_gigabytes) -> FrameStore:
@@ -79,7 +89,7 @@ def build_method(config: PretrainRunConfig, store: FrameStore, fabric: Fabric) -
     """Returns the method around an encoder for stacks of these frames; seeds PyTorch's generator for their weights."""
     torch.manual_seed(integer_seed(config.seed, "weights"))
     channels, height, width = store.frame_shape
-    encoder = build_encoder(config, (config.stack * channels, height, width))
+    encoder = build_stack_encoder(config.encoder, (config.stack * channels, height, width))
     parts = MethodParts(
         views=make_views(config.views),
         gather=gather_by(fabric.all_gather) if fabric.world_size > 1 else keep_rows,

@@ -1,17 +1,22 @@
 """Everything that decides about a run of pretraining."""
 
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from envs import AtariConfig
 from gen_ssl.conditional_vae import Condition
 from gen_ssl.contrast import check_several
-from gen_ssl.encoders import ENCODER_NAMES
+from gen_ssl.encoders import ENCODER_NAMES, ViT
 from gen_ssl.encoders.saving import read_config
 from gen_ssl.methods import CONTRASTIVE_METHODS, METHODS
+from gen_ssl.patch_masks import num_seen
 from gen_ssl.pretraining import PretrainingConfig
 from gen_ssl.views import VIEWS
+
+REBUILDING_METHODS = ("autoencoder", "vae", "beta-vae", "conditional-vae")
+"""Those with errors of pixels, which can be weighed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,21 +72,39 @@ class PretrainRunConfig:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         if self.views not in VIEWS:
             raise ValueError(f"views must be one of {', '.join(VIEWS)}, got {self.views!r}")
-        if self.encoder not in ENCODER_NAMES and not Path(self.encoder).exists() and "/" not in self.encoder:
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio must lie between 0 and 1, got {self.mask_ratio}")
+        if self.method == "mae":
+            self._check_mask()
+        if self.method in CONTRASTIVE_METHODS:
+            check_several(self.pretraining.batch_size)
+        if self.stack < 2:
+            self._check_motion()
+        if self.method == "conditional-vae" and self.condition == "game" and self.frames.frames is None:
             raise ValueError(
-                f"encoder must be one of {', '.join(ENCODER_NAMES)} or the folder of a saved encoder, "
-                f"got {self.encoder!r}"
+                "a condition on the game needs frames of at least 2 games: give --frames a folder of them, "
+                f"random play is collected of {self.frames.game} alone"
             )
-        if self.method == "mae" and _architecture(self.encoder) not in ("ViT", None):
+
+    def _check_mask(self) -> None:
+        architecture, arguments = _architecture(self.encoder)
+        if architecture not in ("ViT", None):
             raise ValueError(
                 f"the method mae needs a ViT, which can leave patches out, got the encoder {self.encoder!r}"
             )
-        if self.method in CONTRASTIVE_METHODS:
-            check_several(self.pretraining.batch_size)
+        if self.frames.frames is None and architecture is not None:  # collected frames tell their size when opened
+            patch_size = arguments.get("patch_size", inspect.signature(ViT).parameters["patch_size"].default)
+            num_seen((AtariConfig().frame_size // patch_size) ** 2, self.mask_ratio)
+
+    def _check_motion(self) -> None:
+        """Refuses what looks for motion in a stack of one frame."""
+        for name, methods in (("masks", ("mae",)), ("pixel_weights", REBUILDING_METHODS)):
+            if getattr(self, name) == "motion" and self.method in methods:
+                raise ValueError(f"{name} by motion need a stack of at least 2 frames, got {self.stack}")
 
 
-def _architecture(encoder: str) -> str | None:
-    """Returns the architecture of an encoder by name or in a folder; None of one that only the Hub knows."""
+def _architecture(encoder: str) -> tuple[str | None, dict[str, Any]]:
+    """Returns architecture and arguments of an encoder by name or in a folder; None of one that only the Hub knows."""
     if encoder in ENCODER_NAMES:
-        return encoder.partition("-")[0]
-    return read_config(Path(encoder))[0] if Path(encoder).is_dir() else None
+        return encoder.partition("-")[0], {}
+    return read_config(Path(encoder)) if Path(encoder).is_dir() else (None, {})

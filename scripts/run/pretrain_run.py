@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from gen_ssl.frames import FrameBatch
 from gen_ssl.method import ShowsPictures
@@ -23,6 +24,10 @@ from .run_directory import RunDirectory
 from .tensorboard import TensorBoardWriter, flatten_config
 
 SHOWN_PICTURES = 16  # of each kind, in TensorBoard
+
+
+class DivergedRunError(ValueError):
+    """A loss or gradient that is not finite ended the run; resumed from its checkpoint, it would end so again."""
 
 
 class PretrainRun:
@@ -144,7 +149,7 @@ class PretrainRun:
 def pretrain_to_the_end(run: PretrainRun, probe: Callable[[PretrainRun], Metrics]) -> Metrics | None:
     """Pretrains, logs and saves until the end; returns the probe's scores, or None when Ctrl-C stopped and saved it.
 
-    A loss that is not finite ends it with a ValueError; what led there is saved beside the last good checkpoint.
+    A loss that is not finite ends it with a DivergedRunError, which says what is saved and what there is from before.
     """
     minutes = run.config.pretraining.minutes if run.config.pretraining.steps == 0 else 0.0
     total = round(60 * minutes) if minutes else run.config.pretraining.steps
@@ -173,16 +178,29 @@ def pretrain_to_the_end(run: PretrainRun, probe: Callable[[PretrainRun], Metrics
                 if run.save_is_due():
                     run.save()
         except NonFiniteLossError as error:
-            raise ValueError(_save_non_finite(run, error)) from error
+            raise DivergedRunError(_save_non_finite(run, error)) from error
     return run.finish(probe)
 
 
 def _save_non_finite(run: PretrainRun, error: NonFiniteLossError) -> str:
-    """Saves the method to be looked at, and returns the sentence that the run ends with."""
-    where = run.directory.path / "non_finite.pt"
-    if run.fabric.is_global_zero:
+    """Saves the method to be looked at and an encoder that is whole; returns the sentence that the run ends with."""
+    where, encoder = run.directory.path / "non_finite.pt", run.pretraining.encoder
+    assert isinstance(encoder, nn.Module)
+    # On a CPU they are those from before the update, and worth as much as at the step before.
+    is_finite = all(bool(weights.isfinite().all()) for weights in encoder.state_dict().values())
+    if run.board is not None:
+        run.board.close()
         save_checkpoint(where, run.pretraining.method.state_dict(), kind="method")
-    return f"{error}; the method is saved as {where}, and the last good checkpoint stays: try a smaller --learning-rate"
+        if is_finite:
+            run.pretraining.encoder.save_pretrained(run.encoder_folder)
+    if is_finite:
+        of_encoder = f"its encoder, whose weights are finite, as {run.encoder_folder}"
+    elif run.encoder_folder.exists():
+        of_encoder = "the encoder saved before stays"
+    else:
+        of_encoder = "there is no encoder, whose weights are not finite"
+    of_checkpoint = "the last good checkpoint stays" if run.directory.checkpoint.exists() else "there is no checkpoint"
+    return f"{error}; the method is saved as {where}, {of_encoder}, and {of_checkpoint}: try a smaller --learning-rate"
 
 
 def _first_process_is_asked_to_stop(interruption: Interruption, fabric: Fabric) -> bool:

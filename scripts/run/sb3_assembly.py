@@ -17,9 +17,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from agents.stable_baselines3_bridge import encoder_policy_kwargs
 from envs import AtariConfig, Catch, make_atari
 
-from .dqn_assembly import build_encoder
 from .dqn_config import DQNRunConfig, EvaluationConfig
 from .seeding import integer_seed
+from .starting_encoder import build_encoder
 
 _NO_PREFIX = tyro.conf.arg(name="")  # the flag is --game, not --atari.game
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from scripts import benchmark_pretraining
-from scripts.benchmark_pretraining import BenchmarkPretraining, TwoViews
+from scripts.benchmark_pretraining import BenchmarkPretraining, TwoViews, ratios
+from scripts.run.benchmark_records import summarise
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -26,6 +27,21 @@ def test_the_table_has_our_speed_the_usual_pipelines_and_their_ratio(tmp_path, c
     assert ratio["value"] == pytest.approx(speeds[0]["value"] / speeds[2]["value"])
     assert any(record["benchmark"] == "augmentation" for record in records)
     assert "| pretraining | torch DataLoader | 1 workers, float32 |" in capsys.readouterr().out
+
+
+def test_ratios_are_over_float32_and_at_equal_precision_where_both_computed_in_bfloat16():
+    speeds = {"auto precision": ("cartridge", 30.0), "float32": ("cartridge", 20.0)}
+    peers = {"1 workers, float32": ("torch DataLoader", 10.0), "1 workers, bfloat16": ("torch DataLoader", 25.0)}
+    records = [
+        summarise([value], benchmark="pretraining", implementation=name, setting=setting, unit="samples/s")
+        for setting, (name, value) in (speeds | peers).items()
+    ]
+    assert {record.setting: record.value for record in ratios(records)} == {
+        "auto precision, over torch DataLoader with 1 workers, float32": 3.0,
+        "float32, over torch DataLoader with 1 workers, float32": 2.0,
+        "auto precision, over torch DataLoader with 1 workers, bfloat16": pytest.approx(1.2),
+    }
+    assert len(ratios(records[:3])) == 2
 
 
 def test_the_usual_pipelines_views_are_stacks_of_one_episode_shifted_and_dimmed():

@@ -49,7 +49,9 @@ def test_a_comparison_given_again_trains_only_what_is_missing(encoders, capsys):
     config = comparison(encoders, arms=("scratch", f"frozen:{encoders}"))
     main(config)
     output = config.output
-    assert "| frozen simclr |" in (output / "scores.md").read_text()
+    text = (output / "scores.md").read_text()
+    assert "| frozen simclr |" in text
+    assert "rest on the frames and minutes of their encoder's pretraining as well" in text
     cells = json.loads((output / "scores.json").read_text())
     assert [cell["arm"] for cell in cells] == ["scratch", "frozen simclr"]
     assert all(cell["steps"][-1] >= 960 and cell["steps_per_second"] > 0 for cell in cells)

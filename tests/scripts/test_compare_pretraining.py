@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import tyro
 
-from gen_ssl.pretraining import PretrainingConfig
+from gen_ssl.pretraining import NonFiniteLossError, Pretraining, PretrainingConfig
+from gen_ssl.rotation import Rotation
 from scripts.compare_pretraining import ComparePretraining, Row, main, rows_of, run_config, score_cell
-from scripts.run.probe_assembly import RANDOM, SUPERVISED
+from scripts.run.probe_assembly import RANDOM, SUPERVISED, ProbeRecord
 
 
 def comparison(folder, **settings):
@@ -31,6 +32,11 @@ def test_methods_stand_between_the_ends_of_their_architectures_scale(tmp_path):
         *((name, "DQN2013CNN") for name in (RANDOM, "simclr", "vae", SUPERVISED)),
         *((name, "ViT-tiny") for name in (RANDOM, "mae", SUPERVISED)),
     ]
+
+
+def test_methods_of_one_architecture_share_the_ends_of_its_scale(tmp_path):
+    config = comparison(tmp_path, methods=("simclr", "mae"), encoder="ViT-tiny")
+    assert [row.name for row in rows_of(config)] == [RANDOM, "simclr", "mae", SUPERVISED]
 
 
 def test_methods_get_the_same_frames_and_budget(tmp_path):
@@ -68,6 +74,40 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
         score_cell(replace(config, num_frames=3_002), rows_of(config)[0], "Pong", 0, pytest.fail)
 
 
+def without_probing(monkeypatch):
+    """Leaves out what takes most of a comparison's time: labels are not trained on, and every score is 1."""
+    score = {"summary": {"f1_mean": 1.0}, "f1": {}, "knn_f1": {}, "r2": {}}
+    probed = "scripts.compare_pretraining.probe_record"
+    monkeypatch.setattr(probed, lambda _, name, __, *, seed: ProbeRecord(encoder=name, game="Pong", seed=seed, **score))
+    monkeypatch.setattr("scripts.compare_pretraining.train_on_labels", lambda _, encoder, **__: encoder)
+
+
+def test_a_cell_that_diverged_is_named_below_the_tables_and_not_trained_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    without_probing(monkeypatch)
+    config = comparison(tmp_path, methods=("rotation", "simclr"))
+    update = Pretraining.update
+
+    def diverge(self, batch, interval):
+        if isinstance(self.method, Rotation):
+            raise NonFiniteLossError("the loss became nan")
+        update(self, batch, interval)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "update", diverge)
+        main(config)
+    for _ in range(2):
+        text = (config.output / "scores.md").read_text()
+        assert "- Pong, rotation (DQN2013CNN), seed 0: the loss became nan; the method is saved as" in text
+        assert "| rotation" not in text
+        assert text.count("| simclr (DQN2013CNN) |") == text.count(f"| {SUPERVISED} (DQN2013CNN) |") == 2
+        capsys.readouterr()
+        main(config)
+        assert "Pong," not in capsys.readouterr().err
+    with pytest.raises(ValueError, match="was made with other settings"):
+        score_cell(replace(config, num_frames=3_002), rows_of(config)[1], "Pong", 0, pytest.fail)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -78,6 +118,7 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
             {"methods": ("mae",), "transformer": "NatureCNN"},
             "the method mae needs a ViT, .* got the encoder 'NatureCNN'",
         ),
+        ({"encoder": "AlexNet"}, "encoder must be one of NatureCNN, .*, got 'AlexNet'"),
         ({"games": ("Pong", "Boxin")}, "unknown Atari game 'Boxin': did you mean Boxing"),
     ],
 )

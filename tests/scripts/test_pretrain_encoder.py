@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +10,17 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gen_ssl.encoders import NatureCNN, load_encoder
+from gen_ssl.encoders import NatureCNN, ViT, load_encoder
 from gen_ssl.frames import FrameStore, FrameStoreWriter, read_shard
 from gen_ssl.optimization import OptimizerConfig
-from gen_ssl.pretraining import PretrainingConfig
+from gen_ssl.pretraining import NonFiniteLossError, Pretraining, PretrainingConfig
 from scripts import pretrain_encoder
 from scripts.pretrain_encoder import PretrainEncoder, find_frames, starting_point
 from scripts.run.checkpoint import load_checkpoint
 from scripts.run.pretrain_assembly import build_fabric, build_parts, open_frames
 from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
-from scripts.run.pretrain_run import PretrainRun
+from scripts.run.pretrain_run import DivergedRunError, PretrainRun
 from scripts.run.run_directory import RunDirectory
 from scripts.run.tensorboard import read_scalars
 
@@ -165,11 +166,75 @@ def test_a_saved_encoder_is_gone_on_with_and_one_for_other_frames_refused(config
     assert not (tmp_path / "refused").exists()
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_saved(config, tmp_path):
+@pytest.mark.parametrize("interrupted_at", [None, 4])
+def test_a_run_goes_on_when_the_encoder_it_began_with_is_gone(config, tmp_path, monkeypatch, interrupted_at):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    NatureCNN(frame_shape=(2, 48, 36), feature_dim=13).save_pretrained("first")
+    config = replace(config, encoder="first")
+    run(config, tmp_path / "whole")
+    log = PretrainRun.log
+
+    def log_and_end(self, metrics):
+        log(self, metrics)
+        if interrupted_at is None:
+            raise RuntimeError("killed before its first checkpoint")
+        if self.steps == interrupted_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch, nullcontext() if interrupted_at else pytest.raises(RuntimeError):
+        patch.setattr(PretrainRun, "log", log_and_end)
+        run(config, tmp_path / "stopped")
+    shutil.rmtree("first")
+    pretrain_encoder.main(replace(starting_point(["--resume", "stopped"]), device="cpu", threads=1))
+    whole, stopped = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def diverge_at(monkeypatch, step, *, weights_too=False):
+    update = Pretraining.update
+
+    def update_or_diverge(self, batch, interval):
+        if self.steps == step:
+            if weights_too:
+                next(self.encoder.parameters()).data.fill_(torch.nan)
+            raise NonFiniteLossError("the loss became nan")
+        update(self, batch, interval)
+
+    monkeypatch.setattr(Pretraining, "update", update_or_diverge)
+
+
+@pytest.mark.parametrize(("step", "checkpoint"), [(1, "there is no checkpoint"), (3, "the last good checkpoint stays")])
+def test_a_run_whose_loss_is_not_finite_leaves_its_newest_encoder(config, tmp_path, monkeypatch, step, checkpoint):
+    diverge_at(monkeypatch, step)
+    path = tmp_path / "run"
+    with pytest.raises(DivergedRunError, match=rf"saved as .*non_finite.pt, its encoder, .*encoder, and {checkpoint}:"):
+        run(config, path)
+    assert (path / "checkpoint.pt").exists() == (step == 3)
+    method, encoder = load_checkpoint(path / "non_finite.pt", kind="method"), load_encoder(path / "encoder")
+    assert all(torch.equal(method[f"encoder.{name}"], value) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (1, "there is no encoder, whose weights are not finite, and there is no checkpoint:"),
+        (3, "the encoder saved before stays, and the last good checkpoint stays:"),
+    ],
+)
+def test_an_encoder_that_is_not_finite_is_not_saved(config, tmp_path, monkeypatch, step, words):
+    diverge_at(monkeypatch, step, weights_too=True)
+    with pytest.raises(DivergedRunError, match=words):
+        run(config, tmp_path / "run")
+    assert (tmp_path / "run/encoder").exists() == (step == 3)
+    if step == 3:
+        assert all(value.isfinite().all() for value in load_encoder(tmp_path / "run/encoder").state_dict().values())
+
+
+def test_a_learning_rate_that_is_much_too_large_ends_the_run(config, tmp_path):
     bad = replace(config.pretraining, optimizer=OptimizerConfig(learning_rate=1e30, warmup_steps=0))
-    with pytest.raises(ValueError, match=r"at step \d+; the method is saved as .*non_finite.pt"):
+    with pytest.raises(DivergedRunError, match=r"at step \d+; the method is saved as .*non_finite.pt"):
         run(replace(config, pretraining=bad), tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run/non_finite.pt", kind="method")
 
 
 def test_a_run_is_not_resumed_with_other_settings(config, tmp_path):
@@ -187,7 +252,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"method must be one of simclr, .*, got 'byol'"):
         PretrainRunConfig(method="byol")
     with pytest.raises(ValueError, match=r"encoder must be one of NatureCNN, .*, got 'AlexNet'"):
-        PretrainRunConfig(encoder="AlexNet")
+        PretrainEncoder(run=PretrainRunConfig(encoder="AlexNet"))
     with pytest.raises(ValueError, match=r"views must be one of default, .*, got 'none'"):
         PretrainRunConfig(views="none")
 
@@ -200,11 +265,43 @@ def test_unknown_names_are_refused_with_the_known_ones():
             {"pretraining": PretrainingConfig(batch_size=1)},
             "a contrastive loss needs at least 2 samples in a batch, got 1",
         ),
+        ({"mask_ratio": 1.0}, "mask_ratio must lie between 0 and 1, got 1.0"),
+        (
+            {"method": "mae", "encoder": "ViT", "mask_ratio": 0.99},
+            "at least 1 of 49 patches to see and 1 to predict, got 0.99, which leaves 0 to see",
+        ),
+        (
+            {"method": "mae", "encoder": "ViT", "stack": 1, "masks": "motion"},
+            "masks by motion need a stack of at least 2 frames, got 1",
+        ),
+        *(
+            (
+                {"method": method, "stack": 1, "pixel_weights": "motion"},
+                "pixel_weights by motion need a stack of at least 2 frames, got 1",
+            )
+            for method in ("autoencoder", "vae", "beta-vae", "conditional-vae")
+        ),
+        (
+            {"method": "conditional-vae", "condition": "game"},
+            "a condition on the game needs frames of at least 2 games: give --frames .* of Pong alone",
+        ),
     ],
 )
 def test_what_cannot_be_pretrained_is_refused_at_construction(settings, message):
     with pytest.raises(ValueError, match=message):
         PretrainRunConfig(**settings)
+
+
+def test_settings_that_a_method_has_no_use_for_are_not_refused():
+    config = PretrainRunConfig(method="vae", stack=1, masks="motion", condition="game")
+    assert config.pixel_weights == "equal"
+
+
+def test_a_mask_is_counted_in_the_patches_of_a_saved_encoder(tmp_path):
+    ViT(patch_size=42, embed_dim=12, depth=1).save_pretrained(tmp_path)
+    assert PretrainRunConfig(method="mae", encoder=str(tmp_path)).mask_ratio == 0.75
+    with pytest.raises(ValueError, match=r"at least 1 of 4 patches to see .* got 0.8, which leaves 0"):
+        PretrainRunConfig(method="mae", encoder=str(tmp_path), mask_ratio=0.8)
 
 
 def test_a_saved_encoder_that_is_no_vit_is_refused_for_mae_at_construction(tmp_path):
