@@ -6,7 +6,8 @@ the payload:
 - the header, JSON (`ShardHeader`);
 - the reference frames, LZ4: the dictionary with which every frame of the shard is compressed, so that what does not
   change, most of a game's screen, costs nothing;
-- blocks of at most BLOCK_FRAMES frames, each complete in itself (`Block`): what follows a damaged one can be read.
+- blocks of at most BLOCK_FRAMES frames, each complete in itself (`Block`): what follows a damaged one can be read,
+  also where its length is wrong, since a whole block is known by its checksum.
 
 A shard begins an episode and ends one, so it can be read without any other. Nothing in it is code or pickled.
 """
@@ -36,6 +37,7 @@ _BLOCK = struct.Struct("<III")  # frames, bytes of the columns, bytes of the RAM
 # LZ4 finds repeats at most this far back: references beyond it would never be used.
 _LZ4_WINDOW = 65_535
 _COLUMN_BYTES = 10  # a frame's action, flags, reward and length
+_SEARCHED_AT_ONCE = 65_536  # places looked at for a block, of 60 bytes each in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,14 +157,45 @@ class Section(NamedTuple):
 
 
 def sections(written: memoryview) -> Iterator[Section]:
-    """Yields the sections of a shard until its end, or until where it is cut off."""
+    """Yields the sections of a shard until its end; after one that is not whole goes on with the next whole block.
+
+    A section with a wrong length is whole if the checksum is right for all bytes up to that next block.
+    """
     at = len(MAGIC)
     while at + _SECTION.size <= len(written):
-        length, checksum = _SECTION.unpack_from(written, at)
-        at += _SECTION.size
-        payload = written[at : at + length]
-        if len(payload) < length:
-            return
-        # Nothing of ours is empty: a tail of zeros, which a crash may leave, reads as sections of length 0.
-        yield Section(payload, at, length > 0 and zlib.crc32(payload) == checksum)
-        at += length
+        part = _section_at(written, at)
+        if not part.whole:
+            _, checksum = _SECTION.unpack_from(written, at)
+            payload = written[part.at : _next_block(written, part.at)]
+            part = Section(payload, part.at, _is_whole(payload, checksum))
+        yield part
+        at = part.at + len(part.payload)
+
+
+def _section_at(written: memoryview, at: int) -> Section:
+    """Returns the section whose length stands at a byte of a shard."""
+    length, checksum = _SECTION.unpack_from(written, at)
+    at += _SECTION.size
+    payload = written[at : at + length]
+    return Section(payload, at, len(payload) == length and _is_whole(payload, checksum))
+
+
+def _is_whole(payload: memoryview, checksum: int) -> bool:
+    # Nothing of ours is empty: a tail of zeros, which a crash may leave, reads as sections of length 0.
+    return len(payload) > 0 and zlib.crc32(payload) == checksum
+
+
+def _next_block(written: memoryview, start: int) -> int:
+    """Returns where the first section at or after a byte begins that is a whole block; the shard's end without one."""
+    head = _SECTION.size + _BLOCK.size
+    for first in range(start, len(written) - head + 1, _SEARCHED_AT_ONCE):
+        window = np.frombuffer(written[first : first + _SEARCHED_AT_ONCE + head - 1], dtype=np.uint8)
+        heads = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(window, head)).view("<u4")
+        length, _, num_frames, column_bytes, ram_bytes = heads.astype(np.int64).T
+        # Almost no place but a block's beginning passes: checksums over bytes that are none would take minutes.
+        possible = (num_frames > 0) & (num_frames <= BLOCK_FRAMES) & (length <= len(written))
+        possible &= _BLOCK.size + column_bytes + ram_bytes <= length
+        for offset in np.flatnonzero(possible).tolist():
+            if _section_at(written, first + offset).whole:
+                return first + offset
+    return len(written)

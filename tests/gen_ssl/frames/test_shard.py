@@ -67,6 +67,55 @@ def test_a_flipped_bit_costs_its_block_and_ends_an_episode_before_it(tmp_path: P
     assert episode_ends(shard) == [499, 602]
 
 
+@pytest.mark.parametrize("bit", [0, 9, 31])  # the length becomes a little and much larger or smaller
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_a_flipped_bit_in_a_length_costs_nothing(block: int, bit: int, tmp_path: Path) -> None:
+    path = tmp_path / "Pong-00000.frames"
+    frames = write(path, 1_103)
+    content = bytearray(path.read_bytes())
+    length_at = [part.at for part in sections(memoryview(bytes(content)))][2 + block] - 8
+    content[length_at + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    shard = read_shard(path)
+    assert shard.num_lost == 0
+    assert episode_ends(shard) == [1_102]
+    np.testing.assert_array_equal(FrameStore.open(tmp_path).frames(np.arange(1_103)).numpy(), frames)
+
+
+@pytest.mark.parametrize(("block", "kept", "ends"), [(0, 603, [602]), (1, 603, [499, 602]), (2, 1_000, [999])])
+def test_a_block_with_a_wrong_length_and_a_wrong_byte_costs_itself_alone(
+    block: int, kept: int, ends: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "Pong-00000.frames"
+    frames = write(path, 1_103)
+    content = bytearray(path.read_bytes())
+    block_at = [part.at for part in sections(memoryview(bytes(content)))][2 + block]
+    content[block_at - 6] ^= 4
+    content[block_at + 12_345] ^= 64
+    path.write_bytes(content)
+    shard = read_shard(path)
+    assert (len(shard.actions), shard.num_lost) == (kept, 1_103 - kept)
+    assert episode_ends(shard) == ends
+    with pytest.warns(RuntimeWarning, match=f"{1_103 - kept} of 1103 frames of Pong-00000.frames"):
+        store = FrameStore.open(tmp_path)
+    lost = slice(500 * block, 500 * (block + 1))
+    np.testing.assert_array_equal(store.frames(np.arange(kept)).numpy(), np.delete(frames, lost, axis=0))
+
+
+def test_a_block_is_found_wherever_the_search_for_it_is_divided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "Pong-00000.frames"
+    write(path, 503)
+    content = bytearray(path.read_bytes())
+    damaged = list(sections(memoryview(bytes(content))))[2]
+    content[damaged.at + 12_345] ^= 64
+    path.write_bytes(content)
+    for places in range(len(damaged.payload) - 3, len(damaged.payload) + 31):
+        monkeypatch.setattr("gen_ssl.frames.shard_layout._SEARCHED_AT_ONCE", places)
+        assert len(read_shard(path).actions) == 3
+
+
 def test_a_tail_of_zeros_leaves_the_blocks_before_it(tmp_path: Path) -> None:
     # As a disk leaves a file whose length was written and whose data was not.
     path = tmp_path / "Pong-00000.frames"
