@@ -1,7 +1,6 @@
 """Probes encoders on the frames of one game: every encoder on the same samples, with the same budget."""
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from ..encoders import Encoder
 from ..frames import FrameStore
 from ..frames.episode_split import Split
-from .labels import LabelledFrames, Labels, informative, labelled_frames, state_columns
+from .labels import LabelledFrames, LabelReader, evenly_spaced, informative, labelled_frames, state_columns
 from .linear_classifiers import LinearClassifiers, LinearConfig
 from .nearest_neighbours import nearest_neighbour_classes
 from .positions import position_r2
@@ -48,23 +47,22 @@ class ProbeScores(NamedTuple):
 class EncoderProbe:
     """The samples of one store and their variables, on which any number of encoders is probed."""
 
-    def __init__(self, store: FrameStore, labels: Sequence[Labels], config: ProbeConfig) -> None:
-        """Splits and labels the frames.
+    def __init__(self, store: FrameStore, read_labels: LabelReader, config: ProbeConfig) -> None:
+        """Splits and labels the frames: memory grows with `most_frames`, not with the store.
 
         Raises ValueError where no variable has as much entropy as is asked for.
         """
         self.config = config
         self.store = store
-        parts = labelled_frames(
-            store, labels, stack=config.stack, split_seed=config.split_seed, most_frames=config.most_frames
-        )
-        self.labels = informative(labels, parts["train"].indices, least_entropy=config.least_entropy)
-        if not self.labels:
+        frames = evenly_spaced(len(store), config.most_frames)
+        labels = read_labels(frames)
+        parts = labelled_frames(store, labels, frames, stack=config.stack, split_seed=config.split_seed)
+        kept = informative(parts["train"].classes, least_entropy=config.least_entropy)
+        if not kept:
             raise ValueError(
                 f"none of the {len(labels)} variables has an entropy of {config.least_entropy} nats in these frames"
             )
-        names = {variable.name for variable in self.labels}
-        kept = [index for index, variable in enumerate(labels) if variable.name in names]
+        self.labels = [labels[index] for index in kept]
         self.parts: dict[Split, LabelledFrames] = {
             split: LabelledFrames(indices=part.indices, classes=part.classes[:, kept]) for split, part in parts.items()
         }

@@ -2,46 +2,53 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import nn
 
 from envs.ram import RAM_VARIABLES, ram_variables
 from gen_ssl.encoders import ENCODERS, Encoder
 from gen_ssl.encoders.saving import locate, read_config
 from gen_ssl.frames import FrameStore
-from gen_ssl.probing import EncoderProbe, Labels, SupervisedConfig, frame_labels, train_supervised
+from gen_ssl.probing import EncoderProbe, LabelReader, Labels, SupervisedConfig, frame_labels, train_supervised
 
+from .devices import computes_in_bfloat16
 from .progress import Progress
 from .seeding import integer_seed
 
 RANDOM, SUPERVISED = "random initialisation", "trained end to end"  # the ends of a probe's scale, in tables
 
 
-def probe_labels(store: FrameStore) -> list[Labels]:
-    """Returns every variable that can be probed on a store: those of the console's memory, action and reward.
+def probe_labels(store: FrameStore) -> LabelReader:
+    """Returns what reads every variable that can be probed on a store: the console's memory's, action and reward.
 
     Raises ValueError for a store of several games: a byte means something else in each.
     """
     if len(store.games) != 1:
         raise ValueError(f"an encoder is probed on one game at a time, got frames of {', '.join(store.games)}")
     game = store.games[0]
-    labels = list(frame_labels(store))
-    if store.has_ram and game in RAM_VARIABLES:
-        memory = store.ram(np.arange(len(store)))
-        labels += [
-            Labels(
-                name=variable.name,
-                values=memory[:, variable.byte].astype(np.int64),
-                category=variable.category,
-                is_small_object=variable.is_small_object,
-                is_position=variable.axis is not None,
-            )
-            for variable in ram_variables(game)
-        ]
-    return labels
+
+    def read(indices: Int64[np.ndarray, " n"]) -> list[Labels]:
+        labels = list(frame_labels(store, indices))
+        if store.has_ram and game in RAM_VARIABLES:
+            memory = store.ram(indices)
+            labels += [
+                Labels(
+                    name=variable.name,
+                    values=memory[:, variable.byte].astype(np.int64),
+                    category=variable.category,
+                    is_small_object=variable.is_small_object,
+                    is_position=variable.axis is not None,
+                )
+                for variable in ram_variables(game)
+            ]
+        return labels
+
+    return read
 
 
 def untrained_encoder(path: str | Path, *, seed: int) -> Encoder:
@@ -83,15 +90,17 @@ def probe_record(probe: EncoderProbe, name: str, encoder: Encoder, *, seed: int)
     )
 
 
-def train_on_labels(probe: EncoderProbe, encoder: Encoder, *, minutes: float, seed: int) -> Encoder:
+def train_on_labels(
+    probe: EncoderProbe, encoder: Encoder, *, minutes: float, seed: int, device: torch.device
+) -> Encoder:
     """Trains an encoder end to end on the labels of the training episodes, under a progress bar, and returns it."""
-    settings = replace(SupervisedConfig(), minutes=minutes)
+    assert isinstance(encoder, nn.Module)
+    encoder.to(device)
+    settings = SupervisedConfig(minutes=minutes, bfloat16=computes_in_bfloat16(device))
     generator = torch.Generator().manual_seed(integer_seed(seed, "supervised"))
     seconds = round(60 * minutes)
     with Progress(seconds, unit="s") as progress:
-        for share in train_supervised(
-            encoder, probe.store, probe.parts["train"], settings, stack=probe.config.stack, generator=generator
-        ):
+        for share in train_supervised(encoder, probe, settings, generator=generator):
             progress.update(round(seconds * share))
     return encoder
 

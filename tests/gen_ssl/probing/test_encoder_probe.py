@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +29,13 @@ def probe(pong) -> EncoderProbe:
 
 
 def test_the_variables_are_those_of_the_game_its_actions_and_its_rewards(pong):
-    labels = {label.name: label for label in probe_labels(pong)}
+    indices = np.arange(3, len(pong), 7)
+    labels = {label.name: label for label in probe_labels(pong)(indices)}
     assert set(labels) >= {"action", "reward", "ball_x", "ball_y", "player_y", "enemy_score"}
     assert labels["ball_x"].is_small_object
     assert labels["ball_x"].is_position
     assert not labels["enemy_score"].is_position
-    np.testing.assert_array_equal(labels["ball_x"].values, pong.ram(np.arange(len(pong)))[:, 49])
+    np.testing.assert_array_equal(labels["ball_x"].values, pong.ram(indices)[:, 49])
     assert set(np.unique(labels["reward"].values)) <= {0, 1, 2}
 
 
@@ -49,12 +51,17 @@ def test_parts_share_no_episode_and_no_stack(pong, probe):
 
 
 def test_a_variable_that_hardly_changes_is_not_probed(pong):
-    constant = Labels(name="constant", values=np.full(len(pong), 7), category="miscellaneous")
-    names = [label.name for label in EncoderProbe(pong, [*probe_labels(pong), constant], QUICK).labels]
+    def constant(indices):
+        return [Labels(name="constant", values=np.full(len(indices), 7), category="miscellaneous")]
+
+    def with_constant(indices):
+        return [*constant(indices), *probe_labels(pong)(indices)]
+
+    names = [label.name for label in EncoderProbe(pong, with_constant, QUICK).labels]
     assert "constant" not in names
     assert "ball_y" in names
     with pytest.raises(ValueError, match=r"none of the 1 variables has an entropy of 0\.6 nats"):
-        EncoderProbe(pong, [constant], QUICK)
+        EncoderProbe(pong, constant, QUICK)
 
 
 def test_of_a_large_store_evenly_spaced_frames_are_probed_with_the_split_of_all(pong):
@@ -67,6 +74,18 @@ def test_of_a_large_store_evenly_spaced_frames_are_probed_with_the_split_of_all(
         assert set(pong.episode_ids[part.indices]) <= set(episodes.episodes(split))
     with pytest.raises(ValueError, match="most_frames must be at least 1, got 0"):
         ProbeConfig(most_frames=0)
+
+
+def test_of_frames_that_are_not_probed_nothing_is_read(pong, monkeypatch):
+    read = set()
+    read_ram = FrameStore.ram
+    monkeypatch.setattr(FrameStore, "ram", lambda store, indices: read.update(indices) or read_ram(store, indices))
+    probe = EncoderProbe(pong, probe_labels(pong), replace(QUICK, most_frames=997))
+    assert len(read) == 997
+    assert all(len(label.values) == 997 for label in probe.labels)
+    memory = read_ram(pong, probe.parts["test"].indices)
+    column = [label.name for label in probe.labels].index("ball_y")
+    np.testing.assert_array_equal(probe.parts["test"].classes[:, column], memory[:, 54])
 
 
 def test_an_encoder_has_a_score_for_every_variable_and_their_means(probe):
@@ -89,15 +108,24 @@ def test_the_same_seed_gives_the_same_scores(probe):
     assert probe.probe(encoder, seed=3) == probe.probe(encoder, seed=3)
 
 
-def test_training_on_the_labels_raises_the_scores(pong, probe):
+def test_training_on_the_labels_raises_the_scores(probe):
     torch.manual_seed(0)
     encoder = NatureCNN(feature_dim=31)
     before = probe.probe(encoder, seed=0).summary["position_r2_mean"]
     generator = torch.Generator().manual_seed(0)
     settings = SupervisedConfig(minutes=0.15, batch_size=64)
-    shares = list(train_supervised(encoder, pong, probe.parts["train"], settings, stack=4, generator=generator))
+    shares = list(train_supervised(encoder, probe, settings, generator=generator))
     assert shares == sorted(shares)
     assert probe.probe(encoder, seed=0).summary["position_r2_mean"] > before
+
+
+def test_end_to_end_training_keeps_what_validated_best(probe):
+    torch.manual_seed(0)
+    encoder = NatureCNN(feature_dim=31)
+    first = copy.deepcopy(encoder.state_dict())
+    settings = SupervisedConfig(minutes=0.02, batch_size=64, learning_rate=1e3)  # no step of which is for the better
+    list(train_supervised(encoder, probe, settings, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(encoder.state_dict(), first, rtol=0, atol=0)
 
 
 def test_frames_of_several_games_are_refused(tmp_path):

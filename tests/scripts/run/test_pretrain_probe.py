@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -33,8 +35,12 @@ def store(tmp_path):
 
 def test_only_the_state_counts_beside_action_and_reward(store):
     half = (store.frames(np.arange(95))[:, 0].amax(dim=1).argmax(dim=1) // 18).numpy()
-    state = Labels(name="half", values=half.astype(np.int64), category="agent")
-    probe = EncoderProbe(store, [*frame_labels(store), state], ProbeConfig(stack=2))
+
+    def labels(indices):
+        state = Labels(name="half", values=half[indices].astype(np.int64), category="agent")
+        return [*frame_labels(store, indices), state]
+
+    probe = EncoderProbe(store, labels, ProbeConfig(stack=2))
     torch.manual_seed(0)
     encoder = DQN2013CNN((2, *FRAME_SHAPE[1:]), feature_dim=11)
     train, test = probe.parts["train"], probe.parts["validation"]
@@ -46,4 +52,4 @@ def test_only_the_state_counts_beside_action_and_reward(store):
 
 
 def test_chance_is_not_scored(store):
-    assert knn_score(EncoderProbe(store, frame_labels(store), ProbeConfig(stack=2))) is None
+    assert knn_score(EncoderProbe(store, partial(frame_labels, store), ProbeConfig(stack=2))) is None
