@@ -7,28 +7,32 @@
 On frames of one game that collect_frames wrote: linear and k-NN probes of the named variables in the console's memory
 (weighted F1), of the action and of the next reward, and ridge regression of positions (R2), all on episodes of their
 own. The same architecture is probed at random initialisation and, for --supervised-minutes, trained end to end on the
-labels. Prints a table and with --output writes every variable's scores. About a minute an encoder and seed on two
-cores, without the training. docs/probing.md explains every score.
+labels. Prints a table; --output holds every variable's scores of what is probed so far. About a minute an encoder and
+seed on two cores, without the training. docs/probing.md explains every score.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
+from torch import nn
 
 from gen_ssl.encoders import Encoder, load_encoder
 from gen_ssl.encoders.saving import locate, read_config
+from gen_ssl.frames import FrameStore
 from gen_ssl.probing import EncoderProbe, ProbeConfig
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
-from scripts.run.devices import keep_freed_memory, set_num_threads
+from scripts.run.devices import DeviceName, choose_device, keep_freed_memory, set_num_threads
 from scripts.run.pretrain_assembly import open_frames
 from scripts.run.probe_assembly import (
     RANDOM,
     SUPERVISED,
+    ProbeRecord,
     probe_labels,
     probe_record,
     scores_table,
@@ -47,8 +51,9 @@ class ProbeEncoder:
     seeds: tuple[int, ...] = (0,)  # of the probes' batches, and of the random initialisation
     supervised_minutes: float = 5.0  # of training the same architecture on the labels; 0 leaves it out
     probe: Annotated[ProbeConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=ProbeConfig)
+    device: DeviceName = "auto"  # of the encoders; the classifiers on their features are fitted on the CPU
     threads: int = 0  # CPU threads; 0: all cores
-    output: Path | None = None  # a JSON file for every score
+    output: Path | None = None  # a JSON file for every score, written again after each encoder
 
     def __post_init__(self) -> None:
         if not self.encoders or not self.seeds:
@@ -61,23 +66,40 @@ def main(config: ProbeEncoder) -> None:
     """Probes every encoder with every seed, then the ends of the scale."""
     set_num_threads(config.threads)
     keep_freed_memory()
+    device = choose_device(config.device)
     encoders = {path: load_encoder(path) for path in config.encoders}
     store = open_frames(config.frames)
+    check_frame_shapes(encoders, store, stack=config.probe.stack)
     probe = EncoderProbe(store, probe_labels(store), config.probe)
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in probe.parts.items())
     print(f"{store.games[0]}: {sizes} frames; {', '.join(label.name for label in probe.labels)}", file=sys.stderr)
-    records = []
+    records: list[ProbeRecord] = []
     for seed in config.seeds:
-        for name, encoder in _encoders(config, encoders, probe, seed):
+        for name, encoder in _encoders(config, encoders, probe, seed, device):
             print(f"{name}, seed {seed}", file=sys.stderr)
-            records.append(probe_record(probe, name, encoder, seed=seed))
+            assert isinstance(encoder, nn.Module)
+            records.append(probe_record(probe, name, encoder.to(device), seed=seed))
+            if config.output is not None:
+                write_scores(config.output, records, settings=config_to_json(config))
     print(scores_table(records))
     if config.output is not None:
-        print(write_scores(config.output, records, settings=config_to_json(config)))
+        print(config.output)
+
+
+def check_frame_shapes(encoders: Mapping[str, Encoder], store: FrameStore, *, stack: int) -> None:
+    """Raises ValueError for an encoder that does not take stacks of this store's frames."""
+    channels, height, width = store.frame_shape
+    expected = (stack * channels, height, width)
+    for path, encoder in encoders.items():
+        if encoder.frame_shape != expected:
+            raise ValueError(
+                f"the encoder {path} takes stacks of shape {encoder.frame_shape}, {stack} frames of the store make "
+                f"stacks of shape {expected}"
+            )
 
 
 def _encoders(
-    config: ProbeEncoder, encoders: dict[str, Encoder], probe: EncoderProbe, seed: int
+    config: ProbeEncoder, encoders: dict[str, Encoder], probe: EncoderProbe, seed: int, device: torch.device
 ) -> Iterator[tuple[str, Encoder]]:
     """Yields the saved encoders, and the ends of the scale of each architecture and its arguments among them."""
     yield from encoders.items()
@@ -87,7 +109,7 @@ def _encoders(
         yield RANDOM + of_several, untrained_encoder(path, seed=seed)
         if config.supervised_minutes:
             encoder = untrained_encoder(path, seed=seed)
-            trained = train_on_labels(probe, encoder, minutes=config.supervised_minutes, seed=seed)
+            trained = train_on_labels(probe, encoder, minutes=config.supervised_minutes, seed=seed, device=device)
             yield SUPERVISED + of_several, trained
 
 
