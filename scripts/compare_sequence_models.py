@@ -20,6 +20,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,9 +43,9 @@ from scripts.run.sequence_config import (
 )
 from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, plot_sizes
-from scripts.run.sequence_result import Cell, Divergence, SequenceResult, write_json
+from scripts.run.sequence_result import Cell, Divergence, SequenceResult, machine_in_words, write_json
 from scripts.run.sequence_run import SequenceRun, new_board, train_to_the_end
-from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table
+from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table, trained_on
 from seqmodels.training import NonFiniteLossError
 
 PRETRAINED = "+pretrained"  # after a model's name: it first predicts masked inputs of the same task
@@ -182,7 +183,9 @@ class Comparison:
             directory = RunDirectory.create(path, config=run, label=name)
         print(f"{run.label}, {name}", file=sys.stderr)
         try:
-            return train_to_the_end(SequenceRun(run, directory, build_fabric(run, self.device), resumes=resumes))
+            fabric = build_fabric(run, self.device)
+            parts = build_parts(run, fabric)
+            return train_to_the_end(SequenceRun(run, directory, parts, fabric, resumes=resumes))
         except NonFiniteLossError as error:
             print(f"{run.label}, {name} diverged: {error}", file=sys.stderr)
             rate = run.training.optimizer.learning_rate
@@ -191,22 +194,35 @@ class Comparison:
             return divergence
 
     def costs(self) -> dict[str, list[Cost]]:
-        """Returns time and memory of a forward and backward pass of each model against length, measured or found."""
+        """Returns time and memory of a forward and backward pass of each model against length, measured or found.
+
+        Found are those of the same lengths, device, threads and version of PyTorch.
+        """
         if not self.config.cost_lengths:
             return {}
         settings = CostSettings(rising(self.config.cost_lengths), threads=self.config.threads, device=self.device.type)
+        made = {"lengths": list(settings.lengths), **self.machine()}
         costs = {}
         for model in self.models:
             if model.pretraining_steps:  # the same model once it is trained
                 continue
             file = self.config.folder / model.label / f"costs-batch{self.config.cost_batch_size}.json"
-            if not file.exists() or json.loads(file.read_text())["lengths"] != list(settings.lengths):
+            found = json.loads(file.read_text()) if file.exists() else {}
+            if {name: found.get(name) for name in made} != made:
                 print(f"{model.label}, time and memory of a pass", file=sys.stderr)
                 workload = ModelWorkload(model, self.config.cost_batch_size, max(settings.lengths))
-                measured = costs_in_a_fresh_process(workload, settings)
-                write_json(file, {"lengths": settings.lengths, "costs": measured})
-            costs[model.label] = [Cost(*cost) for cost in json.loads(file.read_text())["costs"]]
+                found = {**made, "costs": costs_in_a_fresh_process(workload, settings)}
+                write_json(file, found)
+            costs[model.label] = [Cost(*cost) for cost in found["costs"]]
         return costs
+
+    def machine(self) -> dict[str, Any]:
+        """Returns on what this process computes, under the names of `SequenceResult`."""
+        return {
+            "device": device_description(self.device),
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+        }
 
     def write(self, costs: dict[str, list[Cost]]) -> Path:
         """Writes tables, plots and figures, and returns the folder."""
@@ -219,13 +235,14 @@ class Comparison:
         plot_curves(folder / "curves.png", results)
         plot_sizes(folder / "sizes.png", results)
         if costs:
-            sections[f"Forward and backward, batch {self.config.cost_batch_size}"] = costs_table(costs)
+            title = f"Forward and backward, batch {self.config.cost_batch_size}"
+            sections[title] = f"On {machine_in_words(**self.machine())}.\n\n{costs_table(costs)}"
             plot_costs(folder / "costs.png", costs)
         if any(result.lengths for result in results):
             sections["Lengths beyond training"] = lengths_table(results)
             plot_lengths(folder / "lengths.png", results, trained_length=task.spec.max_length)
-        note = f"`{command_line()}` on {device_description(self.device)}, torch {torch.__version__}; chance: "
-        note += f"{task.spec.chance:.3g}. Test metrics of the weights that validated best; accuracies in percent."
+        note = f"`{command_line()}`, trained on {trained_on(results)}; chance: {task.spec.chance:.3g}. "
+        note += "Test metrics of the weights that validated best; accuracies in percent."
         text = "\n\n".join([note, *(f"## {title}\n\n{table}" for title, table in sections.items())])
         (folder / "comparison.md").write_text(text + "\n", encoding="utf-8")
         write_json(

@@ -7,7 +7,7 @@
 
 Task and preset set every flag, and flags after them override single settings. Writes runs/NAME/: TensorBoard events
 (`tensorboard --logdir runs`), result.json, checkpoint.pt. Ctrl-C saves and says how to go on. Minutes with the preset
-`laptop`. docs/sequences.md explains every curve and what each task should reach.
+`laptop`. docs/sequences.md explains every curve, docs/results/sequences.md says what each task should reach.
 """
 
 import sys
@@ -19,7 +19,7 @@ import tyro
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.run_directory import RunDirectory
-from scripts.run.sequence_assembly import build_fabric
+from scripts.run.sequence_assembly import build_fabric, build_parts
 from scripts.run.sequence_config import PresetName, SequenceRunConfig, preset_for
 from scripts.run.sequence_run import SequenceRun, train_to_the_end
 from seqmodels.training import NonFiniteLossError
@@ -43,8 +43,10 @@ def main(command: TrainSequenceModel) -> None:
     keep_freed_memory()
     device = choose_device(command.device)
     fabric = build_fabric(command.run, device, num_processes=command.num_processes)
+    _refuse_directory(command, writes=fabric.is_global_zero)
+    parts = build_parts(command.run, fabric)  # what cannot be built leaves no folder
     directory = _open_directory(command, writes=fabric.is_global_zero)
-    run = SequenceRun(command.run, directory, fabric, resumes=command.resume is not None)
+    run = SequenceRun(command.run, directory, parts, fabric, resumes=command.resume is not None)
     if fabric.is_global_zero:
         what = f"{command.run.label} on {command.run.task}, {device_description(device)}"
         print(f"{what}, in {directory.path}", file=sys.stderr)
@@ -64,11 +66,18 @@ def main(command: TrainSequenceModel) -> None:
     print(directory.path)
 
 
+def _refuse_directory(command: TrainSequenceModel, *, writes: bool) -> None:
+    """Raises, before anything is built, where `_open_directory` would fail or the run to resume has other settings."""
+    if command.resume is not None:
+        RunDirectory.open(command.resume).check_config(command.run)
+    elif command.run_directory is not None and writes:
+        RunDirectory.check_free(command.run_directory)
+
+
 def _open_directory(command: TrainSequenceModel, *, writes: bool) -> RunDirectory:
-    """Returns the run's directory: a new one, or that of the run to resume, which must have the same settings."""
+    """Returns the run's directory: a new one, or that of the run to resume."""
     if command.resume is not None:
         directory = RunDirectory.open(command.resume)
-        directory.check_config(command.run)
         if writes:
             directory.note_command()
         return directory

@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from .carried_state import check_state_fits
 from .key_value_cache import KeyColumns, KeyValueCache, Places, empty_cache, key_columns, places_of
 from .positions import PositionEmbedding, RotaryPositions, ScoreBias, key_distances
 
+_SCORES_AT_ONCE = 2**23  # pairs of a query and a key, over rows and heads, for which mask and bias are held
 _PADDING = -2  # the sequence number of columns that only fill up a block: no position's
 
 
@@ -84,7 +86,7 @@ class Attention(nn.Module):
         if whole and (self.window is None or length <= self.window):
             heads = scaled_dot_product_attention(query, keys, values, is_causal=True)
         elif self.window is None:
-            heads = self._attend(query, columns, places.sequence)
+            heads = self._attend_by_queries(query, columns, places.sequence)
         else:
             heads = self._attend_in_blocks(query, columns, places.sequence, self.window)
         if self.window is not None:
@@ -114,11 +116,35 @@ class Attention(nn.Module):
         near = distance >= 0
         if self.window is not None:
             near &= distance < self.window
-        allowed = near & (sequence.unsqueeze(2) == key_sequence.unsqueeze(1))  # (B, L, M)
+        allowed = near & (sequence.unsqueeze(2) == key_sequence.unsqueeze(1))  # (r, L, M)
         mask = allowed.unsqueeze(1)
         if self.bias is not None:
-            mask = self.bias(query, keys).to(query.dtype).masked_fill(~mask, -torch.inf)  # (B, H, L, M)
+            mask = self.bias(query, keys).to(query.dtype).masked_fill(~mask, -torch.inf)  # (1 or B, H, L, M)
         return scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+
+    def _attend_by_queries(
+        self, query: Float[Tensor, "b h l e"], columns: KeyColumns, sequence: Int64[Tensor, "r l"]
+    ) -> Float[Tensor, "b h l e"]:
+        """Does the same, some queries at a time where the scores are many: no mask or bias of all pairs is held.
+
+        Nor is it kept for the gradient, for which each block of queries is computed again.
+        """
+        batch_size, num_heads, length, _ = query.shape
+        num_keys = columns.keys.shape[2]
+        block = max(_SCORES_AT_ONCE // max(batch_size * num_heads * num_keys, 1), 1)
+        if block >= length:
+            return self._attend(query, columns, sequence)
+        heads = []
+        for begin in range(0, length, block):
+            end = min(begin + block, length)
+            seen = num_keys - length + end
+            part = KeyColumns(columns.keys[:, :, :seen], columns.values[:, :, :seen], columns.sequence[:, :seen])
+            given = (query[:, :, begin:end], part, sequence[:, begin:end])
+            if torch.is_grad_enabled():
+                heads.append(checkpoint(self._attend, *given, use_reentrant=False, preserve_rng_state=False))
+            else:
+                heads.append(self._attend(*given))
+        return torch.cat(heads, dim=2)
 
     def _attend_in_blocks(
         self, query: Float[Tensor, "b h l e"], columns: KeyColumns, sequence: Int64[Tensor, "r l"], window: int

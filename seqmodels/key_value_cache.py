@@ -58,16 +58,20 @@ def places_of(
 
 
 class KeyColumns(NamedTuple):
-    """The cached columns and those of a chunk side by side; `sequence` is -1 where a column is not valid."""
+    """The cached columns and those of a chunk side by side.
+
+    `sequence` is -1 where a column is not valid; its r is 1 where all rows agree.
+    """
 
     keys: Float[Tensor, "b h m e"]
     values: Float[Tensor, "b h m e"]
-    sequence: Int64[Tensor, "b m"]
+    sequence: Int64[Tensor, "r m"]
 
     def cache(self, places: Places, first: int) -> KeyValueCache:
         """Returns what is carried on: the columns from `first`."""
-        valid = self.sequence[:, first:] == places.sequence[:, -1:]
-        position = (places.position[:, -1] + 1).expand(len(valid)).contiguous()
+        batch_size = len(self.keys)
+        valid = (self.sequence[:, first:] == places.sequence[:, -1:]).expand(batch_size, -1).contiguous()
+        position = (places.position[:, -1] + 1).expand(batch_size).contiguous()
         keys, values = self.keys, self.values
         if first > 0:
             # A copy, because a view would keep what is dropped in memory.
@@ -83,13 +87,12 @@ def key_columns(
     cache: KeyValueCache | None, keys: Float[Tensor, "b h l e"], values: Float[Tensor, "b h l e"], places: Places
 ) -> KeyColumns:
     """Returns the columns of the cache followed by the chunk's."""
-    sequence = places.sequence.expand(len(keys), -1)
     if cache is None:
-        return KeyColumns(keys, values, sequence)
+        return KeyColumns(keys, values, places.sequence)
     cached = torch.where(cache.valid, 0, -1)
     # The chunk's dtype counts: under autocast it is narrower than that of the initial state.
     return KeyColumns(
         torch.cat([cache.keys.to(keys.dtype), keys], dim=2),
         torch.cat([cache.values.to(values.dtype), values], dim=2),
-        torch.cat([cached, sequence], dim=1),
+        torch.cat([cached, places.sequence.expand(len(keys), -1)], dim=1),
     )

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -22,6 +23,8 @@ COMMAND_FILE_NAME = "command.txt"
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
 VERSIONS_FILE_NAME = "versions.json"
 
+_WRITING_SUFFIX = ".writing"  # of a file beside its place, until it is whole
+
 _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "lightning-fabric", "scipy", "tensorboard")
 
 
@@ -35,11 +38,13 @@ class RunDirectory:
     def create(cls, path: Path | None, *, config: object, label: str, command: str | None = None) -> "RunDirectory":
         """Makes a run directory at `path` (None: `runs/<label>-<date>-<time>`) and writes what was asked for into it.
 
-        Raises FileExistsError when there is a run already.
+        What a process killed in here left counts as nothing. Raises FileExistsError when there is a run already.
         """
         path = path if path is not None else Path("runs") / f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
         cls.check_free(path)
         path.mkdir(parents=True, exist_ok=True)
+        for leftover in path.iterdir():
+            leftover.unlink()  # by `check_free`, of a run that was not yet begun
         _write_text(path / COMMAND_FILE_NAME, (command or command_line()) + "\n")
         _write_text(path / VERSIONS_FILE_NAME, json.dumps(versions(), indent=2) + "\n")
         # The configuration is written last: a folder that has one is a complete run directory.
@@ -48,8 +53,8 @@ class RunDirectory:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raises FileExistsError when there is a run at `path` already, or something else."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        """Raises FileExistsError when there is a run at `path` already, or something else than one not yet begun."""
+        if path.exists() and not (path.is_dir() and all(map(_comes_before_the_config, path.iterdir()))):
             how = (
                 f"continue it with --resume {shlex.quote(str(path))}, or"
                 if (path / CONFIG_FILE_NAME).exists()
@@ -145,5 +150,15 @@ def _at(values: Any, field: str) -> Any:
     return values
 
 
+def _comes_before_the_config(path: Path) -> bool:
+    """Returns whether a file is of a run that was killed while its directory was made."""
+    names = (COMMAND_FILE_NAME, VERSIONS_FILE_NAME, CONFIG_FILE_NAME)
+    unfinished = path.name.startswith(names) and path.name.endswith(_WRITING_SUFFIX)
+    return path.is_file() and (unfinished or path.name in (COMMAND_FILE_NAME, VERSIONS_FILE_NAME))
+
+
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    """Writes a file as a whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}{_WRITING_SUFFIX}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

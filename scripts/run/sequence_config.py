@@ -112,7 +112,6 @@ def _preset(
     learning_rates: tuple[float, ...] = LEARNING_RATES,
     search_share: float = 0.25,
     test_lengths: tuple[int, ...] = (),
-    test_length_examples: int = 256,
     pretraining_steps: int = 0,
     weight_decay: float = 0.01,
     warmup_share: float = 0.05,
@@ -134,7 +133,6 @@ def _preset(
         task=task,
         preset=preset,
         test_lengths=test_lengths,
-        test_length_examples=test_length_examples,
         checkpoint_every_steps=checkpoint_interval(total_steps),
         architecture=ArchitectureConfig(**architecture),
         training=training,
@@ -184,7 +182,6 @@ LAPTOP = (
         batch_size=8,
         weight_decay=0.0,  # as Gu and Dao 2023 train them
         test_lengths=(64, 256, 512, 1_024, 2_048, 4_096),
-        test_length_examples=1_024,
     ),
     _preset("mqar", total_steps=5_000, batch_size=32, test_lengths=(128, 256), validations=20, stop_at_accuracy=0.9995),
     _preset("adding", total_steps=2_500, batch_size=16, test_lengths=(500, 1_000, 2_000), pooling="last"),

@@ -32,6 +32,14 @@ class SequenceResult:
     state_sizes: dict[str, int]  # numbers kept per row after rows of these lengths
     curve: list[dict[str, float]]  # every validation, with its step, tokens and seconds
     backend: str  # with the reason for it
+    device: str = ""  # of the last sitting, in words; empty in results from before this was written
+    threads: int = 0  # CPU threads of the same; 0: not written
+    torch: str = ""  # PyTorch's version; empty: not written
+
+    @property
+    def machine(self) -> str:
+        """What it was trained on, in words."""
+        return machine_in_words(self.device, self.threads, self.torch) if self.device else "an unrecorded device"
 
     @property
     def metric(self) -> str:
@@ -79,6 +87,11 @@ class Divergence:
 
 Cell = SequenceResult | Divergence
 """What a finished cell of a comparison is."""
+
+
+def machine_in_words(device: str, threads: int, torch: str) -> str:
+    """Returns with what figures were found: device, CPU threads, and PyTorch's version."""
+    return f"{device}, threads {threads}, torch {torch}"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,5 +1,6 @@
 """One run of a sequence model and everything it writes: curves, checkpoints, and the result at its end."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,31 +14,42 @@ from seqmodels.training import Metrics, train
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config_file import config_to_json
+from .devices import device_description
 from .interruption import Interruption
 from .progress import Progress
 from .run_directory import RunDirectory
-from .sequence_assembly import SequenceParts, build_parts, describe_backend, state_size
+from .sequence_assembly import SequenceParts, describe_backend, state_size
 from .sequence_config import SequenceRunConfig
-from .sequence_result import SequenceResult
+from .sequence_result import SequenceResult, write_json
 from .tensorboard import TensorBoardWriter, flatten_config
+
+TESTED_FILE_NAME = "tested.json"  # what is tested so far; gone once the result is written
 
 
 class SequenceRun:
-    """A run that can be stopped at every step of its training loop and gone on with from its directory."""
+    """A run that can be stopped at every step of its loop and after every test, and gone on with from its directory."""
 
     def __init__(
-        self, config: SequenceRunConfig, directory: RunDirectory, fabric: Fabric, *, resumes: bool = False
+        self,
+        config: SequenceRunConfig,
+        directory: RunDirectory,
+        parts: SequenceParts,
+        fabric: Fabric,
+        *,
+        resumes: bool = False,
     ) -> None:
-        """Builds everything, and continues from the checkpoint when the run resumes and has one."""
+        """Takes parts that have not begun, and continues from the checkpoint when the run resumes and has one."""
         self._started = time.monotonic()
         self.config = config
         self.directory = directory
         self.fabric = fabric
-        self.parts: SequenceParts = build_parts(config, fabric)
+        self.parts = parts
         self.curve: list[dict[str, float]] = []
+        self.tested: dict[str, Metrics] = {}  # by length, and "test" for the task's own
         # A run killed before its first checkpoint begins again.
         if resumes and directory.checkpoint.exists():
             self._load(load_checkpoint(directory.checkpoint))
+            self._load_tested()
         self._saved_at = self.steps
         self.board: TensorBoardWriter | None = None  # of the one process that writes
         self.tokens_board: TensorBoardWriter | None = None
@@ -74,6 +86,16 @@ class SequenceRun:
         self.curve = saved["curve"]
         self._started -= saved["seconds"]
         set_generator_states(saved["generators"], self.fabric)
+
+    @property
+    def _tested_file(self) -> Path:
+        return self.directory.path / TESTED_FILE_NAME
+
+    def _load_tested(self) -> None:
+        if self._tested_file.exists():
+            saved = json.loads(self._tested_file.read_text(encoding="utf-8"))
+            self.tested = saved["tested"]
+            self._started = time.monotonic() - saved["seconds"]  # later than the checkpoint's
 
     def save(self) -> None:
         """Writes the checkpoint, and before it every curve up to its step."""
@@ -117,18 +139,28 @@ class SequenceRun:
         every = self.config.checkpoint_every_steps
         return self.steps // every > self._saved_at // every
 
-    def finish(self) -> SequenceResult:
-        """Tests the weights of the best validation, also at other lengths, and writes result and last checkpoint."""
+    def tests(self) -> Iterator[None]:
+        """Writes the last checkpoint, then tests the best weights at each length and on the task, yielding after each.
+
+        What is tested is written, and not tested again by a run that resumes.
+        """
         self.save()
         training = self.parts.training
         training.restore_best()
-        lengths = {
-            str(task.spec.max_length): training.evaluate(
-                "test", task=task, max_examples=self.config.test_length_examples
-            )
-            for task in self.parts.test_tasks
-        }
-        test = training.evaluate("test")
+        of_length = {str(task.spec.max_length): task for task in self.parts.test_tasks}
+        for name, task in (*of_length.items(), ("test", None)):
+            if name in self.tested:
+                continue
+            max_examples = None if task is None else self.config.test_length_examples
+            self.tested[name] = training.evaluate("test", task=task, max_examples=max_examples)
+            if self.fabric.is_global_zero:
+                write_json(self._tested_file, {"seconds": self.seconds(), "tested": self.tested})
+            yield
+
+    def finish(self) -> SequenceResult:
+        """Writes and returns the result, once all `tests` are done."""
+        training = self.parts.training
+        lengths = {name: metrics for name, metrics in self.tested.items() if name != "test"}
         result = SequenceResult(
             task=self.config.task,
             model=self.config.label,
@@ -141,11 +173,14 @@ class SequenceRun:
             state_size=state_size(training.model, training.task.spec.max_length),
             best_step=training.best_step,
             validation=_best_point(self.curve, training.best_step + self.steps - training.steps),
-            test=test,
+            test=self.tested["test"],
             lengths=lengths,
             state_sizes={length: state_size(training.model, int(length)) for length in lengths},
             curve=self.curve,
             backend=describe_backend(training.model),
+            device=device_description(self.fabric.device),
+            threads=torch.get_num_threads(),
+            torch=str(torch.__version__),
         )
         if self.fabric.is_global_zero:
             self._write(result)
@@ -169,6 +204,7 @@ class SequenceRun:
         self.board.close()
         self.tokens_board.close()
         result.write(self.directory.path)
+        self._tested_file.unlink(missing_ok=True)
 
 
 def generator_states(fabric: Fabric) -> dict[str, Tensor]:
@@ -215,19 +251,23 @@ def _best_point(curve: list[dict[str, float]], step: int) -> dict[str, float]:
 
 
 def train_to_the_end(run: SequenceRun) -> SequenceResult | None:
-    """Trains, logs and saves until the end; returns None when Ctrl-C or SIGTERM stopped it, saved, before that.
+    """Trains, logs, saves and tests until the end; returns None when Ctrl-C or SIGTERM stopped it, saved, before that.
 
     Raises NonFiniteLossError; the last checkpoint, from before it, stays.
     """
-    with Interruption() as interruption, Progress(run.total_steps, first_step=run.steps) as progress:
-        for metrics in run.metrics():
-            run.log(metrics)
-            progress.update(run.steps, loss=metrics.get("learning/loss"), accuracy=metrics.get("learning/accuracy"))
+    with Interruption() as interruption:
+        with Progress(run.total_steps, first_step=run.steps) as progress:
+            for metrics in run.metrics():
+                run.log(metrics)
+                progress.update(run.steps, loss=metrics.get("learning/loss"), accuracy=metrics.get("learning/accuracy"))
+                if _any_process_is_asked_to_stop(interruption, run.fabric):
+                    run.save()
+                    return None
+                if run.save_is_due():
+                    run.save()
+        for _ in run.tests():
             if _any_process_is_asked_to_stop(interruption, run.fabric):
-                run.save()
                 return None
-            if run.save_is_due():
-                run.save()
     return run.finish()
 
 

@@ -55,6 +55,16 @@ def results_table(cells: Sequence[Cell]) -> str:
     return markdown(header, rows)
 
 
+def trained_on(results: Sequence[SequenceResult]) -> str:
+    """Returns on what the models were trained, with their names where it is not the same for all."""
+    models: dict[str, list[str]] = {}
+    for result in results:
+        models.setdefault(result.machine, []).append(result.model)
+    if len(models) == 1:
+        return next(iter(models))
+    return "; ".join(f"{machine} ({', '.join(dict.fromkeys(names))})" for machine, names in models.items())
+
+
 def training_speed(result: SequenceResult) -> float:
     """Returns the tokens learned from a second, by wall time up to the last validation: tests are left out."""
     return result.curve[-1]["tokens"] / result.curve[-1]["seconds"]

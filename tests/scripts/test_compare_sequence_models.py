@@ -10,8 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from scripts import compare_sequence_models
 from scripts.compare_sequence_models import CompareSequenceModels, Comparison, planned_models, with_budget
 from scripts.run import sequence_run
+from scripts.run.run_directory import RunDirectory
 from scripts.run.sequence_assembly import build_task
 from scripts.run.sequence_config import LEARNING_RATES, preset_for
+from scripts.run.sequence_costs import Cost
 from scripts.run.sequence_result import Divergence, SequenceResult
 from scripts.run.sequence_run import train_to_the_end
 from scripts.run.tensorboard import read_scalars
@@ -236,6 +238,49 @@ def test_results_are_written_before_costs_are_measured(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         compare_sequence_models.main(config)
     assert "| gru | " in (tmp_path / "comparison.md").read_text()
+
+
+def test_figures_keep_the_machine_they_were_found_on_and_costs_are_measured_again_on_another(tmp_path, monkeypatch):
+    measured = []
+
+    def measure(workload, settings):
+        measured.append(settings.threads)
+        return [Cost(length, 0.5 * settings.threads, 10**6) for length in settings.lengths]
+
+    monkeypatch.setattr(compare_sequence_models, "costs_in_a_fresh_process", measure)
+    changes = {"models": ("gru",), "seeds": (1,), "learning_rates": (1e-3,), "cost_lengths": (7,)}
+    config = comparison(tmp_path, **changes)
+    for _ in range(2):
+        compare_sequence_models.main(config)
+    assert measured == [1]
+    compare_sequence_models.main(replace(config, threads=2))
+    assert measured == [1, 2]
+    text = (tmp_path / "comparison.md").read_text()
+    note, costs = text.split("## ")[0], text.split("## Forward and backward")[1]
+    assert "cores), threads 1, torch" in note
+    assert "threads 2" not in note
+    assert "cores), threads 2, torch" in costs
+    assert "1e+03 ms" in costs
+    file = tmp_path / "gru/costs-batch8.json"
+    file.write_text(json.dumps({"lengths": [7], "costs": [[7, 0.5, 10]]}))  # as it was before machines were written
+    compare_sequence_models.main(config)
+    assert measured == [1, 2, 1]
+
+
+def test_a_cell_killed_while_its_folder_was_made_is_trained_from_the_start(tmp_path, monkeypatch):
+    config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e-3,))
+    create = RunDirectory.create
+
+    def killed(path, **options):
+        (create(path, **options).path / "config.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Comparison(config).run()
+    assert Comparison(config).run()
+    assert list(results_of(tmp_path)) == ["gru/seed1-rate0.001-steps5"]
 
 
 @pytest.mark.slow

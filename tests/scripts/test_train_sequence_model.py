@@ -110,6 +110,60 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_equals_one_that_never_stopped(tmp_p
     assert without_clock(first) == without_clock(second)
 
 
+def note_tests(monkeypatch, *, then=None):
+    """Notes which lengths are tested (None: the task's own), and calls `then` during each test but the first."""
+    evaluate = SequenceTraining.evaluate
+    lengths = []
+
+    def noting(self, split, *, task=None, **options):
+        if split == "test":
+            lengths.append(None if task is None else task.spec.max_length)
+            if then is not None and len(lengths) > 1:
+                then()
+        return evaluate(self, split, task=task, **options)
+
+    monkeypatch.setattr(SequenceTraining, "evaluate", noting)
+    return lengths
+
+
+def raise_killed():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("stop", "first", "second"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGINT), [21, 79], [None]),
+        (raise_killed, [21, 79], [79, None]),
+    ],
+    ids=["Ctrl-C", "kill"],
+)
+def test_a_run_stopped_in_its_tests_loses_the_length_in_progress_at_most(
+    stop, first, second, tmp_path, monkeypatch, capsys
+):
+    run(TINY, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        lengths = note_tests(patch, then=stop)
+        if stop is raise_killed:
+            with pytest.raises(KeyboardInterrupt):
+                run(TINY, tmp_path / "stopped")
+        else:
+            run(TINY, tmp_path / "stopped")
+            assert f"--resume {tmp_path / 'stopped'}" in capsys.readouterr().err
+    assert lengths == first
+    assert SequenceResult.read(tmp_path / "stopped") is None
+    before = json.loads((tmp_path / "stopped/tested.json").read_text())["seconds"]
+    with monkeypatch.context() as patch:
+        lengths = note_tests(patch)
+        resume(TINY, tmp_path / "stopped")
+    assert lengths == second
+    whole, stopped = (SequenceResult.read(tmp_path / name) for name in ("whole", "stopped"))
+    assert without_clock(stopped) == without_clock(whole)
+    assert list(stopped.lengths) == list(whole.lengths)
+    assert stopped.seconds > before
+    assert not (tmp_path / "stopped/tested.json").exists()
+
+
 def test_a_run_leaves_everything_that_its_page_promises(tmp_path, capsys):
     run(TINY, tmp_path / "run")
     written = {path.name for path in (tmp_path / "run").iterdir()}
@@ -130,7 +184,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from scripts.run.run_directory import RunDirectory
-from scripts.run.sequence_assembly import build_fabric
+from scripts.run.sequence_assembly import build_fabric, build_parts
 from scripts.run.sequence_run import SequenceRun
 from test_train_sequence_model import TINY, assert_same
 
@@ -142,7 +196,7 @@ def trained(name, *, resumes=False, until=None):
     if fabric.is_global_zero and not resumes:
         RunDirectory.create(path, config=config, label=name)
     fabric.barrier()
-    run = SequenceRun(config, RunDirectory(path=path), fabric, resumes=resumes)
+    run = SequenceRun(config, RunDirectory(path=path), build_parts(config, fabric), fabric, resumes=resumes)
     for metrics in run.metrics():
         run.log(metrics)
         if run.steps == until:
@@ -219,6 +273,7 @@ def test_the_result_names_what_the_model_is_and_what_it_reached(tmp_path):
     assert result.best_step in {point["step"] for point in result.curve}
     assert result.validation["accuracy"] == max(point["accuracy"] for point in result.curve)
     parameters = load_checkpoint(tmp_path / "run/checkpoint.pt")["trainings"][0]["model"].values()
+    assert (result.device.split()[0], result.threads, result.torch) == ("cpu", 1, torch.__version__)
     assert result.parameters == sum(tensor.numel() for tensor in parameters)
 
 
@@ -268,6 +323,14 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
 def test_what_cannot_be_built_is_refused_with_a_sentence(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(replace(TINY, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_taken_folder_is_refused_before_anything_is_built(tmp_path, monkeypatch):
+    RunDirectory.create(tmp_path / "run", config=TINY, label="tiny")
+    monkeypatch.setattr(train_sequence_model, "build_parts", None)
+    with pytest.raises(FileExistsError, match="continue it with --resume"):
+        run(TINY, tmp_path / "run")
 
 
 def test_an_unknown_task_is_refused_with_the_nearest_name():

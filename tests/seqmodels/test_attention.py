@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqmodels import attention as attention_module
 from seqmodels.attention import Attention
 from seqmodels.mixers import make_mixer
 from seqmodels.positions import sinusoids
@@ -133,6 +134,66 @@ def test_far_positions_are_as_exact_as_near_ones_in_float32():
         next_position=torch.full((B,), 10**6),
     )
     assert torch.allclose(mixer(x, state=far)[0], near, atol=1e-5)
+
+
+def attended(mixer: Attention, **options) -> list[Tensor]:
+    """Returns output, cache and gradients."""
+    x = inputs().requires_grad_()
+    output, cache = mixer(x, **options)
+    return [output, *cache, *torch.autograd.grad(output.square().sum(), [x, *mixer.parameters()])]
+
+
+@pytest.mark.parametrize("name", ["alibi", "relative", "rotary"])
+@pytest.mark.parametrize("at_once", [1, B * H * L * 3])
+def test_queries_in_blocks_give_the_outputs_and_gradients_of_all_at_once(name, at_once, monkeypatch):
+    mixer = attention(name)
+    _, state = mixer(inputs(5, seed=2))
+    state = state._replace(keys=state.keys.detach(), values=state.values.detach())
+    resets = torch.zeros(B, L, dtype=torch.bool)
+    resets[0, 3] = True
+    cases = [{}, {"state": state}, {"resets": resets}, {"state": state, "resets": resets}]
+    whole = [attended(mixer, **options) for options in cases]
+    with torch.no_grad():
+        output, _ = mixer(inputs())
+    monkeypatch.setattr(attention_module, "_SCORES_AT_ONCE", at_once)
+    for options, expected in zip(cases, whole, strict=True):
+        for one, other in zip(attended(mixer, **options), expected, strict=True):
+            assert torch.allclose(one, other, atol=1e-12)
+    with torch.no_grad():
+        assert torch.allclose(mixer(inputs())[0], output, atol=1e-12)
+
+
+def test_a_bias_that_all_rows_share_is_held_once_and_never_for_all_pairs(monkeypatch):
+    masks = []
+    attend = attention_module.scaled_dot_product_attention
+
+    def noting(*heads, attn_mask):
+        masks.append(tuple(attn_mask.shape))
+        return attend(*heads, attn_mask=attn_mask)
+
+    monkeypatch.setattr(attention_module, "scaled_dot_product_attention", noting)
+    mixer = attention("alibi")
+    mixer(inputs())
+    assert masks == [(1, H, L, L)]
+    masks.clear()
+    monkeypatch.setattr(attention_module, "_SCORES_AT_ONCE", B * H * L * 3)
+    mixer(inputs())
+    assert masks == [(1, H, 3, 3), (1, H, 3, 6), (1, H, 1, 7)]
+
+
+def test_no_number_of_every_pair_is_kept_for_the_gradient(monkeypatch):
+    kept = []
+
+    def note(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    length = 97
+    monkeypatch.setattr(attention_module, "_SCORES_AT_ONCE", B * H * length * 5)
+    mixer = attention("relative")
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        mixer(inputs(length))
+    assert 0 < max(kept) < length * length
 
 
 def test_heads_divide_the_width():

@@ -61,6 +61,28 @@ def test_a_folder_with_other_files_is_refused_and_an_empty_one_taken(tmp_path: P
         RunDirectory.create(other / "thesis.tex", config=Config(), label="dqn")
 
 
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_folder_left_by_a_kill_while_it_was_made_counts_as_not_begun(
+    written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+    files: list[Path] = []
+
+    def killed(self: Path, target: Path) -> Path:
+        if len(files) == written:
+            raise KeyboardInterrupt  # the file beside is there, its place still empty
+        files.append(target)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            RunDirectory.create(tmp_path / "run", config=Config(), label="dqn")
+    assert not (tmp_path / "run/config.json").exists()
+    run = RunDirectory.create(tmp_path / "run", config=Config(), label="dqn")
+    assert {path.name for path in run.path.iterdir()} == {"command.txt", "versions.json", "config.json"}
+
+
 def test_opening_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is not a run directory: it has no config.json"):
         RunDirectory.open(tmp_path)

@@ -1,9 +1,10 @@
+import json
 from dataclasses import replace
 
 from scripts.run.sequence_config import SequenceRunConfig
 from scripts.run.sequence_costs import Cost
 from scripts.run.sequence_result import Divergence, SequenceResult
-from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table
+from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table, trained_on
 
 FIRST = SequenceResult(
     task="copying",
@@ -25,6 +26,9 @@ FIRST = SequenceResult(
         {"step": 11.0, "tokens": 6_000.0, "seconds": 60.0, "loss": 0.4, "accuracy": 0.75},
     ],
     backend="PyTorch",
+    device="cpu (2 of 2 cores)",
+    threads=2,
+    torch="2.0",
 )
 SECOND = replace(FIRST, seed=1, test={"loss": 0.25, "accuracy": 0.8}, lengths={"64": {"loss": 0.5, "accuracy": 0.25}})
 SUM = replace(
@@ -83,6 +87,24 @@ def test_a_result_and_a_divergence_come_back_from_their_files_and_are_missing_be
         cell.write(folder)
         assert type(cell).read(folder) == cell
         assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_a_result_from_before_its_machine_was_written_is_read(tmp_path):
+    FIRST.write(tmp_path)
+    values = json.loads((tmp_path / "result.json").read_text())
+    for name in ("device", "threads", "torch"):
+        del values[name]
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    old = SequenceResult.read(tmp_path)
+    assert old == replace(FIRST, device="", threads=0, torch="")
+    assert trained_on([old]) == "an unrecorded device"
+
+
+def test_machines_are_named_with_their_models_where_they_differ():
+    first = "cpu (2 of 2 cores), threads 2, torch 2.0"
+    assert trained_on([FIRST, SECOND]) == first
+    other = replace(SUM, device="cuda (H200)", threads=16)
+    assert trained_on([FIRST, SECOND, other]) == f"{first} (s4); cuda (H200), threads 16, torch 2.0 (gru)"
 
 
 def test_the_better_last_validation_ranks_higher_and_loss_decides_between_equals():
