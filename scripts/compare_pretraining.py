@@ -33,7 +33,7 @@ from scripts.pretrain_encoder import PretrainEncoder
 from scripts.pretrain_encoder import main as pretrain_encoder
 from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
-from scripts.run.devices import DeviceName, keep_freed_memory, set_num_threads
+from scripts.run.devices import DeviceName, choose_device, keep_freed_memory, set_num_threads
 from scripts.run.pretrain_assembly import open_frames
 from scripts.run.pretrain_config import FramesConfig, PretrainRunConfig
 from scripts.run.pretrain_frames import collect_random_frames
@@ -162,7 +162,9 @@ def encoder_of(
     height, width = probe.store.frame_shape[1:]
     encoder = make_encoder(row.architecture, frame_shape=(probe.config.stack, height, width))
     if row.name == SUPERVISED:
-        encoder = train_on_labels(probe, encoder, minutes=config.pretraining.minutes, seed=seed)
+        encoder = train_on_labels(
+            probe, encoder, minutes=config.pretraining.minutes, seed=seed, device=choose_device(config.device)
+        )
         encoder.save_pretrained(directory / "encoder")
     return encoder
 

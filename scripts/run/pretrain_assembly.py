@@ -137,14 +137,23 @@ class PretrainingParts:
     probe: EncoderProbe | None
 
 
+def _compile_body(encoder: Encoder) -> None:
+    """Compiles what all passes of an encoder go through: a method may use its map or its tokens alone."""
+    bodies = [getattr(encoder, name) for name in ("convolutions", "blocks") if hasattr(encoder, name)]
+    if not bodies:
+        name = type(encoder).__name__
+        raise ValueError(f"{name} has neither convolutions nor blocks to compile: leave --compile out")
+    for body in bodies:
+        body.compile()
+
+
 def build_parts(config: PretrainRunConfig, folder: Path, fabric: Fabric, *, watched: bool = True) -> PretrainingParts:
     """Returns a run on the frames of `folder`; not `watched`, it is neither probed nor looked at for a collapse."""
     store = open_frames(folder, memory_gigabytes=config.frames.memory_gigabytes)
     method = build_method(config, store, fabric)
     assert isinstance(method, Method)
     if config.compile:
-        assert isinstance(method.encoder, nn.Module)
-        method.encoder.compile()
+        _compile_body(method.encoder)
     held_out = held_out_batch(config, store, method.time_offsets)
     probe = build_probe(store, stack=config.stack) if watched else None
     pretraining = Pretraining(
