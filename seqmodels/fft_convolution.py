@@ -16,10 +16,12 @@ _CHANNELS = 16  # transformed at once, of a few rows: a cache line of float32
 def fft_convolution(u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> Float[Tensor, "b l d"]:
     """Returns y_t = sum over j <= t of kernel_j u_(t - j); what of the kernel is longer than u has no effect.
 
-    Keeps its inputs only: the backward pass transforms them again. Rounding spreads over a row, so an output holds
-    about 1e-7 (float32) of the largest one; an input does not reach earlier outputs otherwise.
+    Where the kernel learns, keeps the spectrum of u, about twice its size: to transform it again would be a fifth of
+    both passes. Rounding spreads over a row, so an output holds about 1e-7 (float32) of the largest one; an input does
+    not reach earlier outputs otherwise.
     """
-    y: Tensor = _Convolution.apply(u, kernel[:, : u.shape[1]])  # type: ignore[no-untyped-call]
+    learns = kernel.requires_grad and torch.is_grad_enabled()
+    y: Tensor = _Convolution.apply(u, kernel[:, : u.shape[1]], learns)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -33,35 +35,41 @@ def good_length(length: int) -> int:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> Float[Tensor, "b l d"]:
-        ctx.save_for_backward(u, kernel)
+    def forward(
+        ctx: Any, u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"], learns: bool
+    ) -> Float[Tensor, "b l d"]:
         length = u.shape[1]
         padded = good_length(length + kernel.shape[1] - 1)  # shorter, and the end would wrap around to the start
-        y, frame = torch.empty_like(u), _frame(u, padded)
+        y, frame, spectra = torch.empty_like(u), _frame(u, padded), []
         for channels in _slices(u.shape[2], _CHANNELS):
             transfer = torch.fft.rfft(kernel[channels], n=padded)
             for rows in _slices(u.shape[0], _rows_at_once(u, padded)):
-                spectrum = _spectrum(u[rows, :, channels], frame).mul_(transfer)
-                y[rows, :, channels] = torch.fft.irfft(spectrum, n=padded)[:, :, :length].mT
+                spectrum = _spectrum(u[rows, :, channels], frame)
+                y[rows, :, channels] = torch.fft.irfft(spectrum * transfer, n=padded)[:, :, :length].mT
+                if learns:
+                    spectra.append(spectrum)
+        ctx.save_for_backward(kernel, *spectra)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Float[Tensor, "b l d"]) -> tuple[Tensor, Tensor]:
-        u, kernel = ctx.saved_tensors
-        length, taps = u.shape[1], kernel.shape[1]
+    def backward(ctx: Any, gradient: Float[Tensor, "b l d"]) -> tuple[Tensor, Tensor | None, None]:
+        kernel, *spectra = ctx.saved_tensors
+        length, taps = gradient.shape[1], kernel.shape[1]
         padded = good_length(length + taps - 1)
-        to_u, to_kernel, frame = torch.empty_like(u), torch.empty_like(kernel), _frame(u, padded)
-        for channels in _slices(u.shape[2], _CHANNELS):
+        to_u, to_kernel, frame = torch.empty_like(gradient), torch.empty_like(kernel), _frame(gradient, padded)
+        remaining = iter(spectra)
+        for channels in _slices(gradient.shape[2], _CHANNELS):
             # Correlation is convolution with the conjugate spectrum.
             backwards = torch.fft.rfft(kernel[channels], n=padded).conj().resolve_conj()
             both = torch.zeros_like(backwards)
-            for rows in _slices(u.shape[0], _rows_at_once(u, padded)):
+            for rows in _slices(gradient.shape[0], _rows_at_once(gradient, padded)):
                 flow = _spectrum(gradient[rows, :, channels], frame)
-                both += torch.linalg.vecdot(_spectrum(u[rows, :, channels], frame), flow, dim=0)  # conj(u) flow
+                if spectra:
+                    both += torch.linalg.vecdot(next(remaining), flow, dim=0)  # conj(u) flow
                 to_u[rows, :, channels] = torch.fft.irfft(flow.mul_(backwards), n=padded)[:, :, :length].mT
             to_kernel[channels] = torch.fft.irfft(both, n=padded)[:, :taps]
-        return to_u, to_kernel
+        return to_u, to_kernel if spectra else None, None
 
 
 def _rows_at_once(u: Float[Tensor, "b l d"], padded: int) -> int:

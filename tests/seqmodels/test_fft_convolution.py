@@ -39,6 +39,12 @@ def test_its_gradients_equal_differences(taps):
     assert torch.autograd.gradcheck(fft_convolution, (u, kernel))
 
 
+@pytest.mark.usefixtures("block")
+def test_a_kernel_that_does_not_learn_passes_the_gradient_on():
+    u, kernel = normal(B, L, D).requires_grad_(), normal(D, 5, seed=1)
+    assert torch.autograd.gradcheck(lambda x: fft_convolution(x, kernel), (u,))
+
+
 def test_nothing_wraps_around_from_the_end_to_the_start():
     u, kernel = torch.zeros(1, L, 1, dtype=torch.float64), torch.ones(1, L, dtype=torch.float64)
     u[0, L - 1] = 1.0
