@@ -1,6 +1,7 @@
 """Compares what pretrained encoders are worth to a DQN: each arm is trained on each game with each seed.
 
     python -m scripts.compare_encoders --arms scratch frozen:encoders/{game}/simclr finetune:encoders/{game}/st-dim
+    python -m scripts.compare_encoders --arms scratch "frozen:runs/probed/{game}/atc-(NatureCNN)/seed0/encoder"
 
 An arm is `scratch` (the architecture of --encoder, from random weights), `frozen:PATH` (a saved encoder that stays as
 it is, whose features are replayed in place of frames) or `finetune:PATH` (one that learns on, at
@@ -14,6 +15,7 @@ bootstrap interval. 50,000 steps take about four minutes a cell on two cores.
 """
 
 import json
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +55,7 @@ class CompareEncoders:
     games: tuple[str, ...] = ("Pong", "Boxing")
     seeds: tuple[int, ...] = (0, 1, 2)
     encoder: str = "NatureCNN"  # the architecture that `scratch` begins with
-    learning_rate: float = 5e-4  # half that of the preset `fast`, whose encoder has normalised layers
+    learning_rate: float = 2.5e-4  # Mnih et al. 2015's; the preset's is for an encoder with normalised layers
     encoder_learning_rate: float | None = None  # of fine-tuned encoders; default: as the rest of the network
     total_steps: int = 50_000
     samples_per_step: int = 16
@@ -92,14 +94,15 @@ class Arm(NamedTuple):
         mode, _, path = text.partition(":")
         if mode == "scratch" and not path:
             return cls("scratch", "scratch", "")
-        # The folder called encoder inside a run's says nothing: the run's own name does.
-        names = [part for part in Path(path).parts if part not in ("encoder", "{game}", Path(path).anchor)]
+        # A folder called encoder or seed0 says nothing: that of the run, or of the method, does.
+        silent = re.compile(r"encoder|seed\d+|\{game\}|" + re.escape(Path(path).anchor))
+        names = [part for part in Path(path).parts if not silent.fullmatch(part)]
         if mode in ("frozen", "finetune") and names:
             name = names[-1].replace("-{game}", "").replace("{game}-", "")
             return cls(f"{mode} {name}", mode, path)  # type: ignore[arg-type]
         raise ValueError(
-            "an arm must be scratch, frozen:PATH or finetune:PATH, with a name in PATH besides encoder and {game}, "
-            f"got {text!r}"
+            "an arm must be scratch, frozen:PATH or finetune:PATH, with a name in PATH besides encoder, seedN and "
+            f"{{game}}, got {text!r}"
         )
 
 

@@ -80,13 +80,28 @@ def test_the_interquartile_mean_leaves_a_quarter_of_the_scores_out_on_either_sid
 
 @pytest.mark.parametrize(
     "text",
-    ["", "frozen", "frozen:", "scratch:path", "melted:path", "frozen:encoder", "finetune:{game}/encoder", "frozen:/"],
+    [
+        "",
+        "frozen",
+        "frozen:",
+        "scratch:path",
+        "melted:path",
+        "frozen:encoder",
+        "finetune:{game}/encoder",
+        "frozen:/",
+        "frozen:seed0/encoder",
+    ],
 )
 def test_an_arm_that_is_none_is_refused(text):
     with pytest.raises(
         ValueError, match=r"an arm must be scratch, frozen:PATH or finetune:PATH, with a name in PATH .*, got"
     ):
         Arm.of(text)
+
+
+def test_an_arm_is_called_after_the_last_folder_that_says_something():
+    assert Arm.of("frozen:runs/{game}/atc-(NatureCNN)/seed0/encoder").name == "frozen atc-(NatureCNN)"
+    assert Arm.of("finetune:/runs/Pong-atc/encoder").name == "finetune Pong-atc"
 
 
 def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(encoders):
