@@ -204,8 +204,13 @@ def write_failure(path: Path, reason: str, *, settings: dict[str, Any]) -> None:
 
 
 def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRecord]], failures: list[Failure]) -> Path:
-    """Writes and prints a table for each game and kind of features, and below them what failed; returns the folder."""
+    """Writes and prints tables of all games and of each, by kind of features, and what failed; returns the folder."""
     parts = [f"`{command_line()}`"]
+    for features in FEATURES if len(config.games) > 1 else ():
+        records = [record for (_, its), of_game in cells.items() if its == features for record in of_game]
+        parts.append(
+            f"## All games, features {features}: mean, and deviation over games and seeds\n\n{scores_table(records)}"
+        )
     for (game, features), records in cells.items():
         parts.append(f"## {game}, features {features}\n\n{scores_table(records)}")
     if failures:

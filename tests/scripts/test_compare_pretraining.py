@@ -7,7 +7,7 @@ import tyro
 
 from gen_ssl.pretraining import NonFiniteLossError, Pretraining, PretrainingConfig
 from gen_ssl.rotation import Rotation
-from scripts.compare_pretraining import ComparePretraining, Row, main, rows_of, run_config, score_cell
+from scripts.compare_pretraining import FEATURES, ComparePretraining, Row, main, rows_of, run_config, score_cell, write
 from scripts.run.probe_assembly import RANDOM, SUPERVISED, ProbeRecord
 
 
@@ -106,6 +106,23 @@ def test_a_cell_that_diverged_is_named_below_the_tables_and_not_trained_again(tm
         assert "Pong," not in capsys.readouterr().err
     with pytest.raises(ValueError, match="was made with other settings"):
         score_cell(replace(config, num_frames=3_002), rows_of(config)[1], "Pong", 0, pytest.fail)
+
+
+def test_all_games_come_first(tmp_path):
+    config = comparison(tmp_path, games=("Pong", "Boxing"))
+    cells = {
+        (game, features): [
+            ProbeRecord(encoder="rotation", game=game, seed=0, summary={"f1_mean": score}, f1={}, knn_f1={}, r2={})
+        ]
+        for features in FEATURES
+        for game, score in (("Pong", 0.2), ("Boxing", 0.6))
+    }
+    write(config, cells, [])
+    text = (config.output / "scores.md").read_text()
+    first, *of_each_game = text.split("## ")[2:]
+    assert "All games, features as they are" in first
+    assert "| rotation | 0.400 ± 0.283 |" in first
+    assert ["| rotation | 0.200 |" in part for part in of_each_game] == [True, False, True, False]
 
 
 @pytest.mark.parametrize(
