@@ -74,7 +74,7 @@ class Attention(nn.Module):
         """Returns the outputs and the cache after the last position, see `SequenceModel`."""
         batch_size, length, _ = x.shape
         if state is not None:
-            check_state_fits(state, batch_size)
+            check_state_fits(state, batch_size, self.initial_state(0))
             if self.window is None and state.keys.shape[2] == 0:
                 state = None  # only a sequence's start has no column, and without a state there is a faster way
         places = places_of(length, state, resets, x.device)

@@ -310,7 +310,7 @@ def test_a_state_of_another_mixer_or_of_another_size_is_refused(name, stepping):
         go_on(model.initial_state(B) * 2)
 
 
-@pytest.mark.parametrize("name", [name for name in MIXERS if not name.startswith("attention")])
+@every_mixer
 @pytest.mark.parametrize("stepping", [False, True])
 @pytest.mark.usefixtures("unchecked_signatures")
 def test_a_mixer_alone_refuses_such_states_too(name, stepping):
