@@ -70,6 +70,7 @@ class ProbeRecord:
     encoder: str  # a name for tables, RANDOM and SUPERVISED among them
     game: str
     seed: int
+    standardised: bool  # whether the linear probe's features were
     summary: dict[str, float]
     f1: dict[str, float]
     knn_f1: dict[str, float]
@@ -83,6 +84,7 @@ def probe_record(probe: EncoderProbe, name: str, encoder: Encoder, *, seed: int)
         encoder=name,
         game=probe.store.games[0],
         seed=seed,
+        standardised=probe.config.linear.standardise,
         summary=scores.summary,
         f1=scores.f1,
         knn_f1=scores.knn_f1,

@@ -60,6 +60,7 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
     records = json.loads((config.output / "scores.json").read_text())["scores"]
     rows = [row.label for row in rows_of(config)]
     assert [record["encoder"] for record in records] == rows * 2
+    assert [record["standardised"] for record in records] == [True] * len(rows) + [False] * len(rows)
     text = (config.output / "scores.md").read_text()
     assert all(text.count(f"| {row} | ") == 2 for row in rows)
     scores = config.output / "Pong" / "rotation-(DQN2013CNN)" / "seed0" / "scores.json"
@@ -76,7 +77,7 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
 
 def without_probing(monkeypatch):
     """Leaves out what takes most of a comparison's time: labels are not trained on, and every score is 1."""
-    score = {"summary": {"f1_mean": 1.0}, "f1": {}, "knn_f1": {}, "r2": {}}
+    score = {"standardised": True, "summary": {"f1_mean": 1.0}, "f1": {}, "knn_f1": {}, "r2": {}}
     probed = "scripts.compare_pretraining.probe_record"
     monkeypatch.setattr(probed, lambda _, name, __, *, seed: ProbeRecord(encoder=name, game="Pong", seed=seed, **score))
     monkeypatch.setattr("scripts.compare_pretraining.train_on_labels", lambda _, encoder, **__: encoder)
@@ -112,7 +113,16 @@ def test_all_games_come_first(tmp_path):
     config = comparison(tmp_path, games=("Pong", "Boxing"))
     cells = {
         (game, features): [
-            ProbeRecord(encoder="rotation", game=game, seed=0, summary={"f1_mean": score}, f1={}, knn_f1={}, r2={})
+            ProbeRecord(
+                encoder="rotation",
+                game=game,
+                seed=0,
+                standardised=features == "standardised",
+                summary={"f1_mean": score},
+                f1={},
+                knn_f1={},
+                r2={},
+            )
         ]
         for features in FEATURES
         for game, score in (("Pong", 0.2), ("Boxing", 0.6))
