@@ -208,11 +208,11 @@ def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRec
     parts = [f"`{command_line()}`"]
     for features in FEATURES if len(config.games) > 1 else ():
         records = [record for (_, its), of_game in cells.items() if its == features for record in of_game]
-        parts.append(
-            f"## All games, features {features}: mean, and deviation over games and seeds\n\n{scores_table(records)}"
-        )
+        table = scores_table(without_failed(records, {failure.row for failure in failures}))
+        parts.append(f"## All games, features {features}: mean, and deviation over games and seeds\n\n{table}")
     for (game, features), records in cells.items():
-        parts.append(f"## {game}, features {features}\n\n{scores_table(records)}")
+        table = scores_table(without_failed(records, {failure.row for failure in failures if failure.game == game}))
+        parts.append(f"## {game}, features {features}\n\n{table}")
     if failures:
         lines = (f"- {failure.game}, {failure.row}, seed {failure.seed}: {failure.reason}" for failure in failures)
         parts.append("## Failed, in no table\n\n" + "\n".join(lines))
@@ -223,6 +223,11 @@ def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRec
     write_scores(config.output / "scores.json", records, settings=config_to_json(config))
     print(text)
     return config.output
+
+
+def without_failed(records: list[ProbeRecord], rows: set[str]) -> list[ProbeRecord]:
+    """Returns the records of all other rows: a mean over the cells that went well would flatter a method."""
+    return [record for record in records if record.encoder not in rows]
 
 
 def main(config: ComparePretraining) -> None:

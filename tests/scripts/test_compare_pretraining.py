@@ -7,7 +7,17 @@ import tyro
 
 from gen_ssl.pretraining import NonFiniteLossError, Pretraining, PretrainingConfig
 from gen_ssl.rotation import Rotation
-from scripts.compare_pretraining import FEATURES, ComparePretraining, Row, main, rows_of, run_config, score_cell, write
+from scripts.compare_pretraining import (
+    FEATURES,
+    ComparePretraining,
+    Failure,
+    Row,
+    main,
+    rows_of,
+    run_config,
+    score_cell,
+    write,
+)
 from scripts.run.probe_assembly import RANDOM, SUPERVISED, ProbeRecord
 
 
@@ -133,6 +143,17 @@ def test_all_games_come_first(tmp_path):
     assert "All games, features as they are" in first
     assert "| rotation | 0.400 ± 0.283 |" in first
     assert ["| rotation | 0.200 |" in part for part in of_each_game] == [True, False, True, False]
+
+
+def test_a_method_that_failed_in_one_game_has_no_mean_over_the_others(tmp_path):
+    config = comparison(tmp_path, games=("Pong", "Boxing"))
+    record = ProbeRecord(
+        encoder="rotation", game="Pong", seed=0, standardised=True, summary={"f1_mean": 0.2}, f1={}, knn_f1={}, r2={}
+    )
+    write(config, {("Pong", "standardised"): [record]}, [Failure("Boxing", "rotation", 0, "the loss became nan")])
+    all_games, pong = (config.output / "scores.md").read_text().split("## Pong, ")
+    assert "| rotation" not in all_games
+    assert "| rotation | 0.200 |" in pong
 
 
 @pytest.mark.parametrize(
