@@ -1,6 +1,5 @@
 """Evaluates an agent now and then while it trains, and confirms the scores it reaches on new games."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from agents.human_normalised import human_normalised_score
 from .dqn_assembly import build_games
 from .dqn_config import DQNRunConfig
 from .seeding import integer_seed
+from .whole_file import write_json
 
 CONFIRMATION_GAMES = 30
 FILE_NAME = "evaluations.json"
@@ -75,11 +75,8 @@ class PeriodicEvaluation:
         return metrics
 
     def write(self, folder: Path) -> Path:
-        """Writes all evaluations so far to `evaluations.json`, beside it first."""
-        path = folder / FILE_NAME
-        beside = path.with_suffix(".writing")
-        beside.write_text(json.dumps([asdict(record) for record in self.records], indent=1) + "\n")
-        return beside.replace(path)
+        """Writes all evaluations so far to `evaluations.json`, as a whole or not at all."""
+        return write_json(folder / FILE_NAME, [asdict(record) for record in self.records])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain values."""

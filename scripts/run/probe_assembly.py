@@ -1,6 +1,5 @@
 """What a probe of encoders is made of: labels from the console's memory, encoders to compare with, a table."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from gen_ssl.probing import EncoderProbe, LabelReader, Labels, SupervisedConfig,
 from .devices import computes_in_bfloat16
 from .progress import Progress
 from .seeding import integer_seed
+from .whole_file import write_json
 
 RANDOM, SUPERVISED = "random initialisation", "trained end to end"  # the ends of a probe's scale, in tables
 
@@ -139,9 +139,5 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def write_scores(path: Path, records: Sequence[ProbeRecord], *, settings: Mapping[str, object]) -> Path:
-    """Writes all scores as JSON, beside and renamed into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".writing")
-    content = {"settings": dict(settings), "scores": [asdict(record) for record in records]}
-    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return beside.replace(path)
+    """Writes all scores as JSON, as a whole or not at all."""
+    return write_json(path, {"settings": dict(settings), "scores": [asdict(record) for record in records]})

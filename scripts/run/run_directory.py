@@ -3,7 +3,6 @@
 import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .config_file import config_from_json, config_to_json, differing_fields
+from .whole_file import WRITING_SUFFIX, write_text
 
 Config = TypeVar("Config")
 
@@ -22,8 +22,6 @@ CONFIG_FILE_NAME = "config.json"
 COMMAND_FILE_NAME = "command.txt"
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
 VERSIONS_FILE_NAME = "versions.json"
-
-_WRITING_SUFFIX = ".writing"  # of a file beside its place, until it is whole
 
 _PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "lightning-fabric", "scipy", "tensorboard")
 
@@ -35,29 +33,32 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def create(cls, path: Path | None, *, config: object, label: str, command: str | None = None) -> "RunDirectory":
+    def create(
+        cls, path: Path | None, *, config: object, label: str, command: str | None = None, can_resume: bool = True
+    ) -> "RunDirectory":
         """Makes a run directory at `path` (None: `runs/<label>-<date>-<time>`) and writes what was asked for into it.
 
-        What a process killed in here left counts as nothing. Raises FileExistsError when there is a run already.
+        What a process killed in here left counts as nothing. Raises FileExistsError when there is a run already, with
+        the way to continue it unless the command has none.
         """
         path = path if path is not None else Path("runs") / f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
-        cls.check_free(path)
+        cls.check_free(path, can_resume=can_resume)
         path.mkdir(parents=True, exist_ok=True)
         for leftover in path.iterdir():
             leftover.unlink()  # by `check_free`, of a run that was not yet begun
-        _write_text(path / COMMAND_FILE_NAME, (command or command_line()) + "\n")
-        _write_text(path / VERSIONS_FILE_NAME, json.dumps(versions(), indent=2) + "\n")
+        write_text(path / COMMAND_FILE_NAME, (command or command_line()) + "\n")
+        write_text(path / VERSIONS_FILE_NAME, json.dumps(versions(), indent=2) + "\n")
         # The configuration is written last: a folder that has one is a complete run directory.
-        _write_text(path / CONFIG_FILE_NAME, json.dumps(config_to_json(config), indent=2) + "\n")
+        write_text(path / CONFIG_FILE_NAME, json.dumps(config_to_json(config), indent=2) + "\n")
         return cls(path=path)
 
     @staticmethod
-    def check_free(path: Path) -> None:
+    def check_free(path: Path, *, can_resume: bool = True) -> None:
         """Raises FileExistsError when there is a run at `path` already, or something else than one not yet begun."""
         if path.exists() and not (path.is_dir() and all(map(_comes_before_the_config, path.iterdir()))):
             how = (
                 f"continue it with --resume {shlex.quote(str(path))}, or"
-                if (path / CONFIG_FILE_NAME).exists()
+                if can_resume and (path / CONFIG_FILE_NAME).exists()
                 else "please"
             )
             raise FileExistsError(f"the run directory {path} exists already: {how} name another one")
@@ -153,12 +154,5 @@ def _at(values: Any, field: str) -> Any:
 def _comes_before_the_config(path: Path) -> bool:
     """Returns whether a file is of a run that was killed while its directory was made."""
     names = (COMMAND_FILE_NAME, VERSIONS_FILE_NAME, CONFIG_FILE_NAME)
-    unfinished = path.name.startswith(names) and path.name.endswith(_WRITING_SUFFIX)
+    unfinished = path.name.startswith(names) and path.name.endswith(WRITING_SUFFIX)
     return path.is_file() and (unfinished or path.name in (COMMAND_FILE_NAME, VERSIONS_FILE_NAME))
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Writes a file as a whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}{_WRITING_SUFFIX}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

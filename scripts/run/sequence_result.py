@@ -1,12 +1,12 @@
 """What a finished run of a sequence model has found, or that it diverged, as a file."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from seqmodels.training import validation_rank
+
+from .whole_file import write_json
 
 RESULT_FILE_NAME = "result.json"
 DIVERGENCE_FILE_NAME = "diverged.json"
@@ -92,10 +92,3 @@ Cell = SequenceResult | Divergence
 def machine_in_words(device: str, threads: int, torch: str) -> str:
     """Returns with what figures were found: device, CPU threads, and PyTorch's version."""
     return f"{device}, threads {threads}, torch {torch}"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file as a whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
-    beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)

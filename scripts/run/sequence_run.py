@@ -20,8 +20,9 @@ from .progress import Progress
 from .run_directory import RunDirectory
 from .sequence_assembly import SequenceParts, describe_backend, state_size
 from .sequence_config import SequenceRunConfig
-from .sequence_result import SequenceResult, write_json
+from .sequence_result import SequenceResult
 from .tensorboard import TensorBoardWriter, flatten_config
+from .whole_file import write_json
 
 TESTED_FILE_NAME = "tested.json"  # what is tested so far; gone once the result is written
 

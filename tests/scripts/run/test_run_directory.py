@@ -50,6 +50,12 @@ def test_an_existing_run_is_refused_with_the_way_to_continue_it(tmp_path: Path) 
         RunDirectory.create(tmp_path / "run", config=Config(), label="dqn")
 
 
+def test_of_a_command_that_cannot_resume_an_existing_run_is_refused_without_a_way_to(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", config=Config(), label="sb3")
+    with pytest.raises(FileExistsError, match=r"run exists already: please name another one"):
+        RunDirectory.create(tmp_path / "run", config=Config(), label="sb3", can_resume=False)
+
+
 def test_a_folder_with_other_files_is_refused_and_an_empty_one_taken(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, config=Config(), label="dqn")
     other = tmp_path / "other"
