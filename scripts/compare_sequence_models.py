@@ -43,9 +43,10 @@ from scripts.run.sequence_config import (
 )
 from scripts.run.sequence_costs import Cost, CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_plots import plot_costs, plot_curves, plot_lengths, plot_sizes
-from scripts.run.sequence_result import Cell, Divergence, SequenceResult, machine_in_words, write_json
+from scripts.run.sequence_result import Cell, Divergence, SequenceResult, machine_in_words
 from scripts.run.sequence_run import SequenceRun, new_board, train_to_the_end
 from scripts.run.sequence_tables import costs_table, lengths_table, results_table, settings_table, trained_on
+from scripts.run.whole_file import write_json, write_text
 from seqmodels.training import NonFiniteLossError
 
 PRETRAINED = "+pretrained"  # after a model's name: it first predicts masked inputs of the same task
@@ -156,7 +157,8 @@ class Comparison:
         """Returns a short run of the first seed with each rate, none where there is no choice, None when stopped."""
         if len(self.rates) == 1:
             return []
-        steps = self.config.search_steps or self.settings.search_steps
+        budget = model.training.total_steps / self.settings.run.training.total_steps
+        steps = self.config.search_steps or scaled(self.settings.search_steps, budget)
         tried = replace(model, seed=self.config.seeds[0])
         if steps != model.training.total_steps:  # a search on the whole budget is that seed's cell as well
             tried = with_budget(replace(tried, test_lengths=()), steps)
@@ -244,7 +246,7 @@ class Comparison:
         note = f"`{command_line()}`, trained on {trained_on(results)}; chance: {task.spec.chance:.3g}. "
         note += "Test metrics of the weights that validated best; accuracies in percent."
         text = "\n\n".join([note, *(f"## {title}\n\n{table}" for title, table in sections.items())])
-        (folder / "comparison.md").write_text(text + "\n", encoding="utf-8")
+        write_text(folder / "comparison.md", text + "\n")
         write_json(
             folder / "comparison.json",
             {

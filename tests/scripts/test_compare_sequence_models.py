@@ -159,6 +159,14 @@ def test_a_diverged_seed_is_shown_the_others_go_on_and_it_is_not_trained_again(t
     compare_sequence_models.main(config)
 
 
+def test_the_search_has_the_presets_share_of_the_steps_that_are_asked_for(tmp_path):
+    # Selective copying's laptop preset tries rates for 1,000 of 4,000 steps.
+    config = comparison(tmp_path, models=("gru",), seeds=(1,), total_steps=8, search_steps=0)
+    comparing = Comparison(config)
+    assert comparing.run()
+    assert [cell.steps for cell in comparing.searched] == [2, 2]
+
+
 def test_one_rate_needs_no_search(tmp_path):
     assert Comparison(comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(2e-3,))).run()
     assert list(results_of(tmp_path)) == ["gru/seed1-rate0.002-steps5"]
