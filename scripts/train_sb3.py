@@ -5,8 +5,8 @@
     python -m scripts.train_sb3 --catch --total-steps 20000 --dqn.learning-starts 1000
 
 Writes runs/NAME/: TensorBoard events under the names that train_dqn uses where they mean the same, evaluations.json, a
-video, and model.zip in Stable-Baselines3's format. Ctrl-C stops and saves; the library cannot resume a run exactly, so
-this command does not offer it.
+video, and model.zip in Stable-Baselines3's format: evaluations and model after every evaluation. Ctrl-C stops and
+saves; the library cannot resume a run exactly, so this command does not offer it.
 """
 
 import sys
@@ -51,7 +51,7 @@ def main(settings: TrainSB3) -> None:
     device = choose_device(settings.device)
     model = build_model(config, device=device)
     label = f"sb3-{config.algorithm}-{config.games.game_name}-seed{config.seed}"
-    directory = RunDirectory.create(settings.run_directory, config=config, label=label)
+    directory = RunDirectory.create(settings.run_directory, config=config, label=label, can_resume=False)
     print(f"{config.games.game_name} on {device_description(device)}, in {directory.path}", file=sys.stderr)
     with (
         TensorBoardWriter(directory.path) as board,
@@ -66,18 +66,19 @@ def main(settings: TrainSB3) -> None:
             interruption=interruption,
             log_every_steps=config.log_every_steps,
             seconds=lambda: time.monotonic() - started,
+            folder=directory.path,
         )
         # Without an interval the library writes nothing, and leaves its values to the recorder.
         model.learn(config.total_steps, callback=recorder, log_interval=None)  # type: ignore[arg-type]
-        model.save(directory.path / "model.zip")
+        recorder.save()
         if not interruption.requested:
             score = recorder.final_score()
             columns = flatten_config(config_to_json(config))
             board.hyper_parameters(columns, results={"final/score": score}, step=model.num_timesteps)
-            film = film_game(StableBaselines3Agent(model), config.games, seed=config.seed)
-            video = directory.videos / f"step-{model.num_timesteps}.mp4"
-            write_video(video, film.frames, frames_per_second=film.frames_per_second)
-        evaluation.write(directory.path)
+            if config.evaluation.film:
+                film = film_game(StableBaselines3Agent(model), config.games, seed=config.seed)
+                video = directory.videos / f"step-{model.num_timesteps}.mp4"
+                write_video(video, film.frames, frames_per_second=film.frames_per_second)
     print(directory.path)
 
 

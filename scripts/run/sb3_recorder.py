@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from .interruption import Interruption
 from .periodic_evaluation import PeriodicEvaluation
 from .progress import Progress
 from .tensorboard import TensorBoardWriter
+from .whole_file import whole_file
 
 # What Stable-Baselines3 logs under its own names, by ours. DQN's loss is the same Huber loss as our agent's.
 TAGS = {
@@ -23,11 +25,12 @@ TAGS = {
     "train/entropy_loss": "learning/entropy_loss",
     "rollout/exploration_rate": "exploration/epsilon",
 }
+MODEL_FILE_NAME = "model.zip"
 HELD_OUT_STATES = 512  # as in `agents.TrainingConfig`
 
 
 class SB3Recorder(BaseCallback):
-    """Logs every `log_every_steps` steps, evaluates when it is due, and stops the learning after a Ctrl-C."""
+    """Logs every `log_every_steps` steps, evaluates and saves when it is due, and stops the learning after a Ctrl-C."""
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class SB3Recorder(BaseCallback):
         interruption: Interruption,
         log_every_steps: int,
         seconds: Callable[[], float],
+        folder: Path,
     ) -> None:
         super().__init__()
         self._board = board
@@ -46,11 +50,12 @@ class SB3Recorder(BaseCallback):
         self._interruption = interruption
         self._log_every_steps = log_every_steps
         self._seconds = seconds
+        self._folder = folder
         self._held_out: torch.Tensor | None = None
         self._begin_interval()
 
     def evaluate(self) -> float:
-        """Evaluates the model as it is, logs the result and returns the mean score."""
+        """Evaluates the model as it is, logs the result, saves both and returns the mean score."""
         agent = StableBaselines3Agent(self.model)
         metrics = self._evaluation.run(agent, step=self.num_timesteps, clock=self._seconds)
         self._board.scalars(metrics, step=self.num_timesteps)
@@ -59,7 +64,14 @@ class SB3Recorder(BaseCallback):
             f"evaluation at step {self.num_timesteps:,}, minute {self._seconds() / 60:.1f}: {score:.2f} "
             f"(mean of {len(self._evaluation.records[-1].returns)} games)"
         )
+        self.save()
         return score
+
+    def save(self) -> None:
+        """Writes the evaluations so far and the model as it is, each as a whole or not at all."""
+        self._evaluation.write(self._folder)
+        with whole_file(self._folder / MODEL_FILE_NAME) as beside, beside.open("wb") as file:
+            self.model.save(file)
 
     def final_score(self) -> float:
         """Returns the mean score of the last evaluation, played now unless the run just ended with one."""
@@ -82,7 +94,9 @@ class SB3Recorder(BaseCallback):
             self._progress.update(self.num_timesteps, score=score)
             self._begin_interval()
         if self._evaluation.is_due(self.num_timesteps):
+            began = time.perf_counter()
             self.evaluate()
+            self._started += time.perf_counter() - began  # an evaluation is no time of the steps
         return not (self._interruption.requested or self._evaluation.is_satisfied)
 
     def _begin_interval(self) -> None:

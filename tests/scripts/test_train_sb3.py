@@ -3,13 +3,17 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 import stable_baselines3
 import torch
 
 from envs import AtariConfig
+from scripts.run import sb3_recorder
 from scripts.run.dqn_config import EvaluationConfig
+from scripts.run.periodic_evaluation import PeriodicEvaluation
 from scripts.run.sb3_assembly import SB3DQNConfig, SB3PPOConfig, SB3RunConfig, build_model
 from scripts.run.tensorboard import read_scalars
 from scripts.train_sb3 import TrainSB3, main
@@ -84,9 +88,41 @@ def test_a_run_without_steps_is_refused(name):
         SB3RunConfig(**{name: 0})
 
 
+def test_a_kill_between_evaluations_leaves_the_last_one_and_its_model(tmp_path, monkeypatch):
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sb3_recorder.SB3Recorder, "_metrics", killed)  # at step 44, after the evaluation at 33
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", catch=True, log_every_steps=44)
+    assert [record["step"] for record in json.loads((tmp_path / "run/evaluations.json").read_text())] == [33]
+    assert stable_baselines3.DQN.load(tmp_path / "run/model.zip", device="cpu").num_timesteps == 33
+    assert not list((tmp_path / "run").glob("*.writing"))
+
+
+def test_an_evaluation_is_no_time_of_the_steps(tmp_path, monkeypatch):
+    offset = 0.0
+    run = PeriodicEvaluation.run
+
+    def evaluate_for_hours(self, *arguments, **options):
+        nonlocal offset
+        offset += 10_000
+        return run(self, *arguments, **options)
+
+    monkeypatch.setattr(PeriodicEvaluation, "run", evaluate_for_hours)
+    monkeypatch.setattr(sb3_recorder, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + offset))
+    speeds = dict(train(tmp_path / "run", catch=True)["time/steps_per_second"])
+    assert speeds[44] > 0.1  # the evaluation at step 33 included, it were 22 steps in 10,000 seconds
+
+
+def test_no_film_is_made_where_none_is_wanted(tmp_path):
+    train(tmp_path / "run", catch=True, evaluation=EvaluationConfig(evaluate_every_steps=33, num_games=2, film=False))
+    assert not (tmp_path / "run" / "videos").exists()
+
+
 def test_an_existing_run_is_refused_before_anything_is_learned(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="exists already: please name another one"):
         train(tmp_path, catch=True)
 
 
