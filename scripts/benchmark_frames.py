@@ -44,6 +44,9 @@ class BenchmarkFrames:
     output: Path | None = None  # JSON file for the records
 
     def __post_init__(self) -> None:
+        for name in ("shard_frames", "batch_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.frames < self.batch_size + STACK:
             raise ValueError(f"frames must be at least {self.batch_size + STACK}, got {self.frames}")
 

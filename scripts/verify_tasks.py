@@ -50,6 +50,9 @@ class VerifyTasks:
     pictures: Path | None = None  # PNG file for a few images of each size
 
     def __post_init__(self) -> None:
+        for name in ("trees", "recursion_trees", "images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for size in self.sizes:
             if size not in SETTINGS:
                 raise ValueError(f"sizes must be among {', '.join(map(str, SETTINGS))}, got {size}")

@@ -28,3 +28,9 @@ def test_benchmark_measures_size_collecting_and_reading(tmp_path: Path, capsys: 
 def test_too_few_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="frames must be at least 260, got 100"):
         BenchmarkFrames(frames=100)
+
+
+@pytest.mark.parametrize("name", ["shard_frames", "batch_size", "repeats"])
+def test_a_benchmark_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        BenchmarkFrames(**{name: 0})

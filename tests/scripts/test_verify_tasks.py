@@ -56,6 +56,12 @@ def test_a_size_that_there_is_not_is_refused():
         VerifyTasks(sizes=(24,))
 
 
+@pytest.mark.parametrize("name", ["trees", "recursion_trees", "images"])
+def test_a_check_of_nothing_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        VerifyTasks(**{name: 0})
+
+
 def test_more_checks_than_trees_are_refused():
     with pytest.raises(ValueError, match="checked_trees must be at most trees, got 7 and 5"):
         VerifyTasks(trees=5, checked_trees=7)
