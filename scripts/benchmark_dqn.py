@@ -63,7 +63,8 @@ def main(config: BenchmarkDQN) -> None:
     set_num_threads(config.threads)
     keep_freed_memory()  # for the peer too: it is one process
     device = choose_device(config.device)
-    print(f"training on {config.game}, {device_description(device)}, {SAMPLES_PER_STEP} samples per step")
+    conditions = f"training on {config.game}, {device_description(device)}, {SAMPLES_PER_STEP} samples per step"
+    print(conditions)
     own = f"batch {config.batch_size} every {config.batch_size // SAMPLES_PER_STEP} steps"
     ours = f"{own}, {config.num_envs} games"
     runners = {
@@ -88,7 +89,7 @@ def main(config: BenchmarkDQN) -> None:
     records += ratios(records)
     print(records_table(records))
     if config.output is not None:
-        write_records(config.output, records)
+        write_records(config.output, records, conditions=conditions)
         print(config.output)
 
 

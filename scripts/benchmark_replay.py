@@ -29,7 +29,7 @@ from agents.replay import DeviceStorage, FrameStorage, Lz4Storage, Priorities, R
 from envs import AtariConfig, SeededEpisodes, make_atari_vector
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
 from scripts.run.command_line import run_command
-from scripts.run.devices import DeviceName, choose_device, device_description
+from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
 from scripts.run.progress import Progress
 from scripts.run.random_play import PlayedStep, StackedSteps, play_at_random
 
@@ -56,13 +56,18 @@ class BenchmarkReplay:
     num_envs: int = 64
     seed: int = 0
     device: DeviceName = "auto"  # where a batch has to arrive
-    threads: int = 1  # with which PyTorch gathers frames
+    threads: int = 1  # with which PyTorch gathers frames; 0: all cores
     output: Path | None = None  # JSON file for the records
 
     def __post_init__(self) -> None:
         for name in self.memory_of:
             if name not in OURS + PEERS:
                 raise ValueError(f"memory_of must name replays among {', '.join(OURS + PEERS)}, got {name!r}")
+        for name in ("repeats", "num_envs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.games:
+            raise ValueError("games must name at least one")
         for name in ("transitions", "peer_transitions", "speed_transitions"):
             if getattr(self, name) < self.num_envs * (STACK + N_STEP):
                 least = self.num_envs * (STACK + N_STEP)
@@ -155,13 +160,14 @@ def build_subject(name: str, capacity: int, *, num_envs: int, device: torch.devi
 
 def main(config: BenchmarkReplay) -> None:
     """Measures memory, then speed; prints and writes the records."""
-    torch.set_num_threads(config.threads)
+    set_num_threads(config.threads)
     device = choose_device(config.device)
-    print(f"batches arrive on {device_description(device)}")
+    conditions = f"speed on {config.games[0]}, batches arrive on {device_description(device)}"
+    print(conditions)
     records = measure_memory(config) + measure_speed(config, device)
     print(records_table(records))
     if config.output is not None:
-        write_records(config.output, records)
+        write_records(config.output, records, conditions=conditions)
         print(f"wrote {config.output}")
 
 

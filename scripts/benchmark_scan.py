@@ -23,6 +23,7 @@ from scripts.run.scan_workloads import S4DConvolution
 from scripts.run.sequence_benchmarks import Entry, measure_passes, measure_steps
 from scripts.run.sequence_costs import CostSettings, rising
 from scripts.run.sequence_workloads import OURS, Layer, Stepping
+from seqmodels.s4d import S4D
 from seqmodels.scans import Backend, choose_backend
 
 BACKENDS: dict[str, tuple[Backend, ...]] = {"cpu": ("cpp", "torch"), "cuda": ("triton", "torch", "mamba_ssm")}
@@ -52,6 +53,10 @@ class BenchmarkScan:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         rising(self.lengths)
+        if self.contexts:
+            rising(self.contexts)
+        for d_state in self.s4d_states:
+            S4D(self.d_model, d_state=d_state)  # raises for what is no even number
 
 
 def main(config: BenchmarkScan) -> None:
@@ -59,8 +64,16 @@ def main(config: BenchmarkScan) -> None:
     set_num_threads(config.threads)
     device = choose_device(config.device)
     sizes = f"d_model {config.d_model}, d_state {config.d_state}, batch {config.batch_size}"
-    print(f"one layer, {sizes}, on {device_description(device)}")
-    settings = CostSettings(rising(config.lengths), config.repeats, config.seconds_limit, config.threads, device.type)
+    conditions = f"one layer, {sizes}, on {device_description(device)}"
+    print(conditions)
+    settings = CostSettings(
+        lengths=rising(config.lengths),
+        repeats=config.repeats,
+        seconds_limit=config.seconds_limit,
+        threads=config.threads,
+        device=device.type,
+        seed=config.seed,
+    )
     records = measure_passes(passes(config, device.type), settings, config.rounds)
     if config.contexts:
         # A context is read once before any step after it, which may take longer than a pass.
@@ -68,7 +81,7 @@ def main(config: BenchmarkScan) -> None:
         records += measure_steps(steppings(config), settings, config.rounds)
     print(records_table(records))
     if config.output is not None:
-        write_records(config.output, records)
+        write_records(config.output, records, conditions=conditions)
         print(config.output)
 
 

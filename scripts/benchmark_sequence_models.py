@@ -47,6 +47,8 @@ class BenchmarkSequenceModels:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         rising(self.lengths)
+        if self.contexts:
+            rising(self.contexts)
         for name in self.models:
             if name not in MIXERS:
                 make_mixer(name, self.d_model)  # raises with the nearest names
@@ -56,14 +58,24 @@ def main(config: BenchmarkSequenceModels) -> None:
     """Measures everything in turn and prints the table."""
     set_num_threads(config.threads)
     device = choose_device(config.device)
-    print(f"one layer, d_model {config.d_model}, batch {config.batch_size}, on {device_description(device)}")
-    settings = CostSettings(rising(config.lengths), config.repeats, config.seconds_limit, config.threads, device.type)
+    d_state = "each mixer's own" if config.d_state is None else config.d_state
+    sizes = f"d_model {config.d_model}, d_state {d_state}, batch {config.batch_size}"
+    conditions = f"one layer, {sizes}, on {device_description(device)}"
+    print(conditions)
+    settings = CostSettings(
+        lengths=rising(config.lengths),
+        repeats=config.repeats,
+        seconds_limit=config.seconds_limit,
+        threads=config.threads,
+        device=device.type,
+        seed=config.seed,
+    )
     records = measure_passes(passes(config, device.type), settings, config.rounds)
     if config.contexts:
         records += measure_steps(steppings(config), settings._replace(lengths=rising(config.contexts)), config.rounds)
     print(records_table(records))
     if config.output is not None:
-        write_records(config.output, records)
+        write_records(config.output, records, conditions=conditions)
         print(config.output)
 
 

@@ -1,11 +1,14 @@
 """What every benchmark ends with: records of its figures, printed as a table and written as JSON."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from .run_directory import command_line
+from .whole_file import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +51,14 @@ def records_table(records: Sequence[BenchmarkRecord]) -> str:
     return "\n".join(lines)
 
 
-def write_records(path: Path, records: Sequence[BenchmarkRecord]) -> None:
-    """Writes the records as a JSON list, into a new folder where there is none: minutes of measuring are not lost."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n")
+def write_records(path: Path, records: Sequence[BenchmarkRecord], *, conditions: str = "") -> None:
+    """Writes the records as a JSON list, into a new folder where there is none: minutes of measuring are not lost.
+
+    Each says by which command and under which conditions it was measured: those given, threads, PyTorch's version.
+    """
+    computed = f"threads {torch.get_num_threads()}, torch {torch.__version__}"
+    made = {"conditions": f"{conditions}, {computed}" if conditions else computed, "command": command_line()}
+    write_json(path, [asdict(record) | made for record in records])
 
 
 def _short(value: float) -> str:

@@ -37,6 +37,7 @@ class CostSettings(NamedTuple):
     seconds_limit: float = 10.0  # longer lengths are left out once a pass has taken so long
     threads: int = 0
     device: str = "cpu"
+    seed: int = 0  # of weights and inputs
 
 
 def costs_in_a_fresh_process(build: Callable[[str], Workload], settings: CostSettings) -> list[Cost]:
@@ -51,7 +52,7 @@ def costs_in_a_fresh_process(build: Callable[[str], Workload], settings: CostSet
 def measure_costs(build: Callable[[str], Workload], settings: CostSettings) -> list[Cost]:
     """Returns the costs at every length, until one takes longer than the limit."""
     set_num_threads(settings.threads)
-    torch.manual_seed(0)
+    torch.manual_seed(settings.seed)
     # Freed blocks go back at once, so that resident memory is what is in use.
     _call_allocator("mallopt", -3, 64 * 2**10)  # M_MMAP_THRESHOLD of malloc.h
     workload = build(settings.device)

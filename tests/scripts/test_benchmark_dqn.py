@@ -21,6 +21,7 @@ def test_the_table_has_our_speed_and_the_peers_and_their_ratio(tmp_path, capsys,
         "cartridge"
     ] * 4
     assert all(record["value"] > 0 for record in records)
+    assert all(record["conditions"].startswith("training on Pong, cpu (") for record in records)
     assert records[6]["value"] == pytest.approx(records[0]["value"] / records[4]["value"])
     assert "| training | stable-baselines3 | batch 32 every 4 steps, 1 game |" in capsys.readouterr().out
 

@@ -23,6 +23,7 @@ def test_benchmark_measures_memory_and_speed_and_writes_both(
             repeats=3,
             num_envs=7,
             device="cpu",
+            threads=0,
             output=output,
         )
     )
@@ -39,6 +40,9 @@ def test_benchmark_measures_memory_and_speed_and_writes_both(
         assert records["cartridge", f"sample 13, {subject}"]["repeats"] == 3
     assert records["stable_baselines3", "sample 13, ReplayBuffer, n-step 1"]["unit"] == "ms"
     assert records["stable_baselines3", "sample 13, NStepReplayBuffer, n-step 3"]["value"] > 0
+    assert {record["conditions"].partition(" (")[0] for record in records.values()} == {
+        "speed on Pong, batches arrive on cpu"
+    }
     table = capsys.readouterr().out
     assert "| replay memory | cartridge | Pong, raw, 2,100 transitions, 2,800 insertions | " in table
     assert f"wrote {output}" in table
@@ -49,3 +53,10 @@ def test_unknown_replays_and_too_few_transitions_are_refused() -> None:
         BenchmarkReplay(memory_of=("zip",))
     with pytest.raises(ValueError, match="transitions must be at least 448 for 64 envs, got 100"):
         BenchmarkReplay(transitions=100)
+
+
+def test_a_benchmark_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+        BenchmarkReplay(repeats=0)
+    with pytest.raises(ValueError, match="games must name at least one"):
+        BenchmarkReplay(games=())

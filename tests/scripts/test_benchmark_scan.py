@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from scripts.benchmark_scan import BenchmarkScan, main, passes
+from scripts.run.benchmark_records import BenchmarkRecord
 from scripts.run.scan_workloads import S4DConvolution, plain_convolution, vandermonde_kernel
 from scripts.run.sequence_workloads import Layer
 from seqmodels.fft_convolution import fft_convolution
@@ -51,6 +52,26 @@ def test_sizes_below_1_are_refused():
         BenchmarkScan(rounds=0)
     with pytest.raises(ValueError, match="lengths must be at least 1"):
         BenchmarkScan(lengths=())
+    with pytest.raises(ValueError, match=r"lengths must be at least 1, .* got \(5, 0\)"):
+        BenchmarkScan(contexts=(5, 0))
+    with pytest.raises(ValueError, match="d_state must be a positive even number, got 7"):
+        BenchmarkScan(s4d_states=(4, 7))
+
+
+def test_the_figures_are_of_the_seed_asked_for_and_say_of_which_sizes(tmp_path, monkeypatch):
+    seeds = []
+
+    def measure(entries, settings, rounds):
+        seeds.append(settings.seed)
+        return [BenchmarkRecord(benchmark="mamba", implementation="cartridge", setting="L 7", value=1.0, unit="ms")]
+
+    monkeypatch.setattr("scripts.benchmark_scan.measure_passes", measure)
+    monkeypatch.setattr("scripts.benchmark_scan.measure_steps", measure)
+    output = tmp_path / "scan.json"
+    main(BenchmarkScan(seed=5, d_model=16, batch_size=3, s4d_states=(4,), device="cpu", threads=1, output=output))
+    assert seeds == [5, 5]
+    for record in json.loads(output.read_text()):
+        assert record["conditions"].startswith("one layer, d_model 16, d_state 16, batch 3, on cpu (1 of ")
 
 
 @pytest.mark.slow  # a process for each of a dozen figures

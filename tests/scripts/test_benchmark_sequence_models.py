@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scripts.benchmark_sequence_models import BenchmarkSequenceModels, main
+from scripts.run.benchmark_records import BenchmarkRecord
 from scripts.run.sequence_costs import CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_workloads import PEERS, Layer, Stepping, installed_peers
 
@@ -24,6 +25,40 @@ def test_a_fresh_process_measures_time_and_the_memory_of_one_pass():
     for cost in costs:
         assert cost.seconds > 0
         assert 8 * cost.length <= cost.peak_bytes + 2**20 <= 8 * cost.length + 2**22
+
+
+class Drawing:
+    """Ends with what the generator draws first."""
+
+    def __call__(self, device):
+        raise ValueError(f"drew {torch.randint(1_000_000, ()).item()}")
+
+
+def test_weights_and_inputs_are_drawn_with_the_seed():
+    expected = torch.randint(1_000_000, (), generator=torch.Generator().manual_seed(5)).item()
+    with pytest.raises(ValueError, match=f"drew {expected}$"):
+        costs_in_a_fresh_process(Drawing(), CostSettings((7,), seed=5))
+
+
+def test_the_figures_are_of_the_seed_asked_for_and_say_of_which_sizes(tmp_path, monkeypatch):
+    seeds = []
+
+    def measure(entries, settings, rounds):
+        seeds.append(settings.seed)
+        return [BenchmarkRecord(benchmark="gru", implementation="cartridge", setting="L 7", value=1.0, unit="ms")]
+
+    monkeypatch.setattr("scripts.benchmark_sequence_models.measure_passes", measure)
+    monkeypatch.setattr("scripts.benchmark_sequence_models.measure_steps", measure)
+    output = tmp_path / "speed.json"
+    main(BenchmarkSequenceModels(models=("gru",), seed=5, d_model=7, device="cpu", threads=1, output=output))
+    assert seeds == [5, 5]
+    for record in json.loads(output.read_text()):
+        assert record["conditions"].startswith("one layer, d_model 7, d_state each mixer's own, batch 8, on cpu (1 of ")
+
+
+def test_contexts_below_1_are_refused():
+    with pytest.raises(ValueError, match=r"lengths must be at least 1, .* got \(0,\)"):
+        BenchmarkSequenceModels(contexts=(0,))
 
 
 def test_lengths_are_measured_once_each_in_rising_order():

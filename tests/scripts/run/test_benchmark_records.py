@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import torch
+
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, summarise, write_records
+from scripts.run.run_directory import command_line
 
 
 def test_record_is_the_median_of_its_repeats_and_their_interquartile_range() -> None:
@@ -25,7 +28,9 @@ def test_table_shows_a_spread_only_where_there_were_repeats() -> None:
 def test_file_holds_the_documented_fields(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "records.json"
     write_records(
-        path, [BenchmarkRecord(benchmark="memory", implementation="cartridge", setting="raw", value=7.0, unit="GB")]
+        path,
+        [BenchmarkRecord(benchmark="memory", implementation="cartridge", setting="raw", value=7.0, unit="GB")],
+        conditions="on a toaster",
     )
     assert json.loads(path.read_text()) == [
         {
@@ -36,5 +41,7 @@ def test_file_holds_the_documented_fields(tmp_path: Path) -> None:
             "unit": "GB",
             "repeats": 1,
             "spread": 0.0,
+            "conditions": f"on a toaster, threads {torch.get_num_threads()}, torch {torch.__version__}",
+            "command": command_line(),
         }
     ]
