@@ -185,8 +185,9 @@ def score_cell(
         else:
             if encoder is None:
                 return None
+            features = probe().features(encoder)
             probes = (probe().with_linear(linear) for linear in FEATURES.values())
-            records = [probe_record(of_features, row.label, encoder, seed=seed) for of_features in probes]
+            records = [probe_record(of_kind, row.label, features, seed=seed) for of_kind in probes]
             write_scores(written, records, settings=cell_settings(config))
     content = json.loads((written if written.exists() else failed).read_text(encoding="utf-8"))
     if content["settings"] != cell_settings(config):

@@ -78,7 +78,7 @@ def main(config: ProbeEncoder) -> None:
         for name, encoder in _encoders(config, encoders, probe, seed, device):
             print(f"{name}, seed {seed}", file=sys.stderr)
             assert isinstance(encoder, nn.Module)
-            records.append(probe_record(probe, name, encoder.to(device), seed=seed))
+            records.append(probe_record(probe, name, probe.features(encoder.to(device)), seed=seed))
             if config.output is not None:
                 write_scores(config.output, records, settings=config_to_json(config))
     print(scores_table(records))

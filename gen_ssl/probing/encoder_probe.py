@@ -1,6 +1,7 @@
 """Probes encoders on the frames of one game: every encoder on the same samples, with the same budget."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -75,7 +76,14 @@ class EncoderProbe:
 
     def probe(self, encoder: Encoder, *, seed: int) -> ProbeScores:
         """Returns the encoder's scores; `seed` shuffles the linear probe's batches."""
-        features = {split: self._encode(encoder, part) for split, part in self.parts.items()}
+        return self.scores(self.features(encoder), seed=seed)
+
+    def features(self, encoder: Encoder) -> dict[Split, Float[Tensor, "n d"]]:
+        """Returns the encoder's features of every part, which several probes of the same samples can score."""
+        return {split: self._encode(encoder, part) for split, part in self.parts.items()}
+
+    def scores(self, features: Mapping[Split, Float[Tensor, "_ d"]], *, seed: int) -> ProbeScores:
+        """Returns what can be read off the features; `seed` shuffles the linear probe's batches."""
         train, validation, test = ((features[split], self.parts[split].classes) for split in self.parts)
         linear = LinearClassifiers(self.config.linear)
         linear.fit(train, validation, torch.Generator().manual_seed(seed))

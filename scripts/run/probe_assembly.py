@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64
-from torch import nn
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from envs.ram import RAM_VARIABLES, ram_variables
 from gen_ssl.encoders import ENCODERS, Encoder
 from gen_ssl.encoders.saving import locate, read_config
-from gen_ssl.frames import FrameStore
+from gen_ssl.frames import FrameStore, Split
 from gen_ssl.probing import EncoderProbe, LabelReader, Labels, SupervisedConfig, frame_labels, train_supervised
 
 from .devices import computes_in_bfloat16
@@ -77,9 +77,11 @@ class ProbeRecord:
     r2: dict[str, float]
 
 
-def probe_record(probe: EncoderProbe, name: str, encoder: Encoder, *, seed: int) -> ProbeRecord:
-    """Returns the scores of an encoder under the name it has in tables."""
-    scores = probe.probe(encoder, seed=integer_seed(seed, "probing"))
+def probe_record(
+    probe: EncoderProbe, name: str, features: Mapping[Split, Float[Tensor, "_ d"]], *, seed: int
+) -> ProbeRecord:
+    """Returns the scores of `probe.features(encoder)` under the encoder's name in tables."""
+    scores = probe.scores(features, seed=integer_seed(seed, "probing"))
     return ProbeRecord(
         encoder=name,
         game=probe.store.games[0],
