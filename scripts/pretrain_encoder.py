@@ -45,6 +45,8 @@ class PretrainEncoder:
     threads: int = 0  # CPU threads of each process; 0: all cores
 
     def __post_init__(self) -> None:
+        if self.resume is not None and self.run_directory is not None:
+            raise ValueError("a resumed run goes on in its own folder: give --resume or --run-directory, not both")
         check_encoder_name(self.run_to_build.encoder)
 
     @property

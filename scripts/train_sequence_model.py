@@ -36,6 +36,10 @@ class TrainSequenceModel:
     num_processes: int = 1  # each with a device of its own; the batch is shared among them
     threads: int = 0  # CPU threads of each process; 0: all cores
 
+    def __post_init__(self) -> None:
+        if self.resume is not None and self.run_directory is not None:
+            raise ValueError("a resumed run goes on in its own folder: give --resume or --run-directory, not both")
+
 
 def main(command: TrainSequenceModel) -> None:
     """Trains until the last step, an early stop, or Ctrl-C; then tests."""

@@ -244,6 +244,11 @@ def test_a_run_is_not_resumed_with_other_settings(config, tmp_path):
         resume(replace(config, stack=3), tmp_path / "run")
 
 
+def test_a_resumed_run_is_given_no_other_folder(config, tmp_path):
+    with pytest.raises(ValueError, match="give --resume or --run-directory, not both"):
+        PretrainEncoder(run=config, resume=tmp_path / "run", run_directory=tmp_path / "other")
+
+
 def test_a_batch_that_devices_cannot_share_is_refused(config):
     with pytest.raises(ValueError, match="6 samples for 2 devices on 2 nodes"):
         build_fabric(config, torch.device("cpu"), devices=2, num_nodes=2)

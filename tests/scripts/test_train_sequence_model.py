@@ -347,6 +347,11 @@ def test_task_and_preset_set_all_flags_and_a_resumed_run_keeps_its_own(tmp_path)
     assert starting_point(["--resume", str(tmp_path / "run"), "--device", "cpu"]).run == TINY
 
 
+def test_a_resumed_run_is_given_no_other_folder(tmp_path):
+    with pytest.raises(ValueError, match="give --resume or --run-directory, not both"):
+        TrainSequenceModel(run=TINY, resume=tmp_path / "run", run_directory=tmp_path / "other")
+
+
 def test_half_precision_is_computed_in_and_named_in_the_settings(tmp_path):
     exact = run(TINY, tmp_path / "float32")["trainings"][0]["model"]
     for precision in ("bfloat16", "float16"):
