@@ -19,6 +19,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from envs import AtariConfig, make_atari
 from gen_ssl.frames import FrameStore, FrameStoreWriter, LoggedSteps, logged_checkpoints, read_logged_steps
@@ -30,6 +31,8 @@ from scripts.run.interruption import Interruption
 from scripts.run.progress import Progress
 from scripts.run.recorded_play import record_shards, shard_jobs
 from scripts.run.run_directory import RunDirectory
+from scripts.run.saved_agent import load_agent
+from scripts.run.whole_file import write_json
 
 SETTINGS_FILE = "collection.json"
 
@@ -128,7 +131,7 @@ def play(command: CollectFrames, all_rules: list[AtariConfig], output: Path, int
 
 def write_settings(command: CollectFrames, all_rules: list[AtariConfig], output: Path) -> None:
     """Notes by which settings the folder was collected; raises ValueError where it was by others."""
-    settings = {
+    settings: dict[str, object] = {
         "agent": None if command.agent is None else str(command.agent.resolve()),
         "epsilon": 1.0 if command.agent is None else command.epsilon,
         "shard_frames": command.shard_frames,
@@ -136,17 +139,22 @@ def write_settings(command: CollectFrames, all_rules: list[AtariConfig], output:
         # The games may differ from one time to the next.
         "rules": config_to_json(replace(all_rules[0], game="Pong")),
     }
+    if command.agent is not None:  # a run that trained on is another agent in the same folder
+        settings["agent_step"] = load_agent(command.agent, device=torch.device("cpu")).step
     path = output / SETTINGS_FILE
     if path.exists():
-        differing = differing_fields(json.loads(path.read_text(encoding="utf-8")), settings)
+        try:
+            written = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+        differing = differing_fields(written, settings)
         if differing:
             raise ValueError(
                 f"{output} was collected with another {', '.join(differing)}: give the same or another --output"
             )
     else:
         refuse_other_frames(output)
-        output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        write_json(path, settings)
 
 
 def refuse_other_frames(output: Path) -> None:

@@ -14,6 +14,7 @@ from envs import AtariConfig, make_atari
 from envs.ram import console_ram
 from gen_ssl.frames import FrameStore
 from scripts.collect_frames import CollectFrames, main
+from scripts.run.checkpoint import load_checkpoint, save_checkpoint
 from scripts.run.dqn_config import PRESETS, DQNRunConfig, EvaluationConfig, ReplayConfig
 from scripts.run.interruption import Interruption
 from scripts.run.recorded_play import ShardJob, record_shards
@@ -142,6 +143,23 @@ def test_a_trained_agent_plays_its_own_game_by_its_own_rules(tmp_path: Path) -> 
     assert store.actions.tolist() == chosen
     explored = collect(tmp_path / "explored", games=(), agent=run, epsilon=0.5, frames=31)
     assert explored.actions.tolist() != chosen
+
+
+def test_an_agent_that_trained_on_is_refused_where_it_played_before(tmp_path: Path) -> None:
+    run = small_run(tmp_path / "run", PRESETS["fast"])
+    collect(tmp_path / "frames", games=(), agent=run, frames=17)
+    assert len(collect(tmp_path / "frames", games=(), agent=run, frames=19)) == 19
+    state = load_checkpoint(run / "checkpoint.pt")
+    state["training"]["steps"] += 1
+    save_checkpoint(run / "checkpoint.pt", state)
+    with pytest.raises(ValueError, match="was collected with another agent_step: give the same or another --output"):
+        collect(tmp_path / "frames", games=(), agent=run, frames=23)
+
+
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "collection.json").write_text('{"agent": ')
+    with pytest.raises(ValueError, match=r"collection.json is not JSON: Expecting value"):
+        collect(tmp_path)
 
 
 def test_an_agent_of_catch_is_refused(tmp_path: Path) -> None:
