@@ -9,7 +9,6 @@ Several runs, of several games and seeds, are also summarised over all: mean, me
 human-normalised scores, with 95% intervals. Prints a table and writes JSON. Thirty games of Pong take about a minute.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,8 +26,10 @@ from scripts.run.devices import DeviceName, choose_device, set_num_threads
 from scripts.run.dqn_assembly import build_games
 from scripts.run.progress import Progress
 from scripts.run.run_directory import command_line, versions
+from scripts.run.run_names import distinct_names
 from scripts.run.saved_agent import SavedAgent, load_agent
 from scripts.run.seeding import integer_seed
+from scripts.run.whole_file import write_json
 
 PARALLEL_GAMES = 32
 
@@ -73,28 +74,34 @@ class RunScore:
 
 
 def main(command: EvaluateAgent) -> None:
-    """Evaluates every run, prints the table and writes it."""
+    """Evaluates every run, writes those so far after each, and prints the table."""
     set_num_threads(command.threads)
     device = choose_device(command.device)
     # All agents are loaded before the first one plays: a wrong path shows at once.
     agents = [load_agent(path, device=device) for path in command.runs]
-    scores = [evaluate_run(saved, command) for saved in agents]
+    output = command.output or default_output(agents[0], command)
+    scores: list[RunScore] = []
+    for saved in agents:
+        scores.append(evaluate_run(saved, command))
+        summary = summarise(scores)
+        records = {
+            "command": command_line(),
+            "versions": versions(),
+            "runs": [asdict(score) for score in scores],
+            "human_normalised": None if summary is None else asdict(summary),
+        }
+        write_json(output, records)  # a kill loses the games of one run only
+    print(table(scores, summarise(scores)))
+    print(output)
+
+
+def summarise(scores: Sequence[RunScore]) -> ScoreSummary | None:
+    """Returns the summary of several runs' human-normalised scores, None where there is nothing to summarise."""
     normalised: defaultdict[str, list[float]] = defaultdict(list)
     for score in scores:
         if score.human_normalised is not None:
             normalised[score.game].append(score.human_normalised)
-    summary = summarise_scores(normalised) if len(scores) > 1 and normalised else None
-    print(table(scores, summary))
-    output = command.output or default_output(agents[0], command)
-    records = {
-        "command": command_line(),
-        "versions": versions(),
-        "runs": [asdict(score) for score in scores],
-        "human_normalised": None if summary is None else asdict(summary),
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    print(output)
+    return summarise_scores(normalised) if len(scores) > 1 and normalised else None
 
 
 def evaluate_run(saved: SavedAgent, command: EvaluateAgent) -> RunScore:
@@ -137,7 +144,7 @@ def table(scores: Sequence[RunScore], summary: ScoreSummary | None) -> str:
     header = ["run", "game", "step", "games", "mean", "95% interval", "median", "IQM", "human-normalised"]
     rows = [
         [
-            Path(score.run).name,
+            name,
             score.game,
             f"{score.step:,}",
             str(score.evaluation.num_games),
@@ -147,12 +154,13 @@ def table(scores: Sequence[RunScore], summary: ScoreSummary | None) -> str:
             f"{score.interquartile_mean:.2f}",
             "-" if score.human_normalised is None else f"{score.human_normalised:.3f}",
         ]
-        for score in scores
+        for name, score in zip(distinct_names([Path(score.run) for score in scores]), scores, strict=True)
     ]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
     if summary is not None:
-        lines += ["", "human-normalised, over all runs"]
+        normalised = sum(score.human_normalised is not None for score in scores)
+        lines += ["", f"human-normalised, over {normalised} of {len(scores)} runs"]
         for name, estimate in vars(summary).items():
             lines.append(f"{name.replace('_', ' '):20}{estimate.value:8.3f}  {_interval(estimate.interval)}")
     return "\n".join(line.rstrip() for line in lines)

@@ -1,6 +1,7 @@
 """The command that evaluates saved agents, on runs that `train_dqn` made."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,9 @@ import pytest
 
 from agents import TrainingConfig
 from envs import AtariConfig
-from scripts.evaluate_agent import EvaluateAgent, main
+from scripts.evaluate_agent import EvaluateAgent, RunScore, evaluate_run, main
 from scripts.run.dqn_config import PRESETS, DQNRunConfig, EvaluationConfig, ReplayConfig
+from scripts.run.saved_agent import SavedAgent
 from scripts.train_dqn import TrainDQN
 from scripts.train_dqn import main as train
 
@@ -107,7 +109,29 @@ def test_several_runs_are_summarised_over_all(
     for estimate in written["human_normalised"].values():
         assert estimate["value"] == pytest.approx(score)
         assert estimate["interval"] == pytest.approx([score, score])
-    assert "human-normalised, over all runs" in capsys.readouterr().out
+    assert "human-normalised, over 2 of 3 runs" in capsys.readouterr().out
+
+
+def test_what_was_played_is_written_after_every_run(
+    catch_run: Path, pong_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_at_pong(saved: SavedAgent, command: EvaluateAgent) -> RunScore:
+        if saved.config.game_name == "Pong":
+            raise KeyboardInterrupt
+        return evaluate_run(saved, command)
+
+    monkeypatch.setattr("scripts.evaluate_agent.evaluate_run", killed_at_pong)
+    with pytest.raises(KeyboardInterrupt):
+        main(command(catch_run, pong_run, games=2, output=tmp_path / "a.json"))
+    assert [score["game"] for score in json.loads((tmp_path / "a.json").read_text())["runs"]] == ["Catch"]
+
+
+def test_runs_of_one_name_are_told_apart_by_the_folders_above(
+    catch_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [Path(shutil.copytree(catch_run, tmp_path / arm / "seed0")) for arm in ("first", "second")]
+    main(command(*runs, games=2, output=tmp_path / "a.json"))
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()[1:3]] == ["first/seed0", "second/seed0"]
 
 
 def test_wrong_numbers_are_refused(tmp_path: Path) -> None:
