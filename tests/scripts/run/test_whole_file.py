@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.run.whole_file import whole_file, write_json, write_text
+from scripts.run.whole_file import write_json, write_text
 
 
 def test_a_file_is_written_into_a_new_folder_and_replaced(tmp_path: Path) -> None:
@@ -15,9 +15,13 @@ def test_a_file_is_written_into_a_new_folder_and_replaced(tmp_path: Path) -> Non
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_kill_in_the_middle_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_text(tmp_path / "table.md", "whole")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as beside:
-        beside.write_text("ha")
+
+    def killed(self: Path, target: Path) -> Path:
         raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_text(path, "another")
     assert path.read_text() == "whole"
