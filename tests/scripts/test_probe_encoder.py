@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gen_ssl.encoders import DQN2013CNN, NatureCNN
-from gen_ssl.probing import LinearConfig, ProbeConfig
+from gen_ssl.probing import EncoderProbe, LinearConfig, ProbeConfig
 from scripts.probe_encoder import RANDOM, SUPERVISED, ProbeEncoder, architectures_of, main
 from scripts.run.pretrain_frames import collect_random_frames
 from scripts.run.probe_assembly import probe_record
@@ -99,17 +99,17 @@ def test_what_was_probed_before_an_end_that_came_early_is_written(frames, tmp_pa
 def test_encoders_are_probed_and_trained_on_the_device_asked_for(frames, tmp_path, monkeypatch):
     path = str(tmp_path / "encoder")
     NatureCNN(feature_dim=31).save_pretrained(path)
-    used = []
+    used, features = [], EncoderProbe.features
 
-    def on_device(probe, name, encoder, *, seed):
-        used.append((name, next(encoder.parameters()).device.type))
-        return probe_record(probe, name, encoder, seed=seed)
+    def on_device(probe, encoder):
+        used.append(next(encoder.parameters()).device.type)
+        return features(probe, encoder)
 
-    monkeypatch.setattr("scripts.probe_encoder.probe_record", on_device)
+    monkeypatch.setattr(EncoderProbe, "features", on_device)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = ProbeConfig(most_frames=997, linear=LinearConfig(epochs=1))
     main(ProbeEncoder(encoders=(path,), frames=frames, probe=settings, supervised_minutes=0.01, threads=1))
-    assert used == [(path, device), (RANDOM, device), (SUPERVISED, device)]
+    assert used == [device] * 3
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device 'cuda' was asked for, but PyTorch .* sees no GPU here"):
         main(ProbeEncoder(encoders=(path,), frames=frames, device="cuda", threads=1))
