@@ -9,14 +9,17 @@ it is, whose features are replayed in place of frames) or `finetune:PATH` (one t
 the curves do not count: `frozen` and `finetune` rest on the frames and minutes of their encoder's pretraining.
 
 Every run of train_dqn is a cell in OUTPUT/GAME/ARM/seedN: finished ones are skipped when the command is given again,
-and the one that was stopped goes on where it was. At the end writes scores.json, scores.md and scores.png: the score of
-each arm against steps, and the interquartile mean of human-normalised scores over games and seeds with its 95%
-bootstrap interval. 50,000 steps take about four minutes a cell on two cores.
+and the one that was stopped goes on where it was (killed: from the last fifth that it had done). One whose loss became
+infinite or not a number has failed.json: it is not trained again until its folder is removed, the others go on, and its
+arm has no mean. At the end writes scores.json, scores.md and scores.png: the score of each arm against steps, and the
+interquartile mean of human-normalised scores over games and seeds with its 95% bootstrap interval. 50,000 steps take
+about four minutes a cell on two cores.
 """
 
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,15 +34,19 @@ from matplotlib import pyplot as plt
 from agents.human_normalised import human_normalised_score
 from agents.score_statistics import ScoreSummary, summarise_scores
 from gen_ssl.encoders import load_encoder
+from scripts.compare_pretraining import write_failure
 from scripts.run.command_line import run_command
+from scripts.run.config_file import config_to_json
 from scripts.run.devices import DeviceName
 from scripts.run.dqn_config import PRESETS, DQNRunConfig
 from scripts.run.run_directory import RunDirectory, command_line
 from scripts.run.tensorboard import read_scalars
-from scripts.train_dqn import TrainDQN
+from scripts.train_dqn import DivergedRunError, TrainDQN
 from scripts.train_dqn import main as train_dqn
 
 Mode = Literal["scratch", "frozen", "finetune"]
+
+FAILED = "failed.json"  # of a cell that diverged: the reason
 
 NOT_COUNTED = (
     "Frozen and fine-tuned arms rest on the frames and minutes of their encoder's pretraining as well, which neither "
@@ -117,6 +124,15 @@ class Cell(NamedTuple):
     steps_per_second: float  # median over the intervals in which it learned, evaluations left out
 
 
+class Failure(NamedTuple):
+    """A run without scores, because it diverged."""
+
+    game: str
+    arm: str
+    seed: int
+    reason: str
+
+
 def run_config(config: CompareEncoders, game: str, arm: Arm, seed: int) -> DQNRunConfig:
     """Returns the settings of one cell: the preset `fast`, shortened."""
     fast = PRESETS["fast"]
@@ -151,11 +167,11 @@ def run_config(config: CompareEncoders, game: str, arm: Arm, seed: int) -> DQNRu
             confirm_scores=(),
             film=False,
         ),
-        checkpoint_every_steps=config.total_steps,
+        checkpoint_every_steps=max(config.total_steps // 5, 1),
     )
 
 
-def train_cell(config: CompareEncoders, game: str, arm: Arm, seed: int) -> Cell | None:
+def train_cell(config: CompareEncoders, game: str, arm: Arm, seed: int) -> Cell | Failure | None:
     """Returns the result of a cell, found or trained; None when it was stopped."""
     directory = config.output / game / arm.name.replace(" ", "-") / f"seed{seed}"
     run = run_config(config, game, arm, seed)
@@ -164,25 +180,34 @@ def train_cell(config: CompareEncoders, game: str, arm: Arm, seed: int) -> Cell 
         print(f"{game}, {arm.name}, seed {seed}", file=sys.stderr)
         resume = directory if (directory / "config.json").exists() else None
         where = None if resume else directory
-        train_dqn(TrainDQN(run=run, run_directory=where, resume=resume, device=config.device, threads=config.threads))
+        command = TrainDQN(run=run, run_directory=where, resume=resume, device=config.device, threads=config.threads)
+        try:
+            if not train_dqn(command):
+                return None
+        except DivergedRunError as error:
+            print(error, file=sys.stderr)
+            write_failure(directory / FAILED, str(error), settings=config_to_json(run))
         cell = read_cell(directory, game, arm, seed, run)
     return cell
 
 
-def read_cell(directory: Path, game: str, arm: Arm, seed: int, run: DQNRunConfig) -> Cell | None:
-    """Returns a finished cell; None where there is none, or one that has steps left.
+def read_cell(directory: Path, game: str, arm: Arm, seed: int, run: DQNRunConfig) -> Cell | Failure | None:
+    """Returns a finished cell, or one that failed; None where there is none, or one that is not finished.
 
     Raises ValueError where what is there was trained by other settings, another encoder's path among them.
     """
-    if not (directory / "evaluations.json").exists():
+    if not (directory / "config.json").exists():
         return None
     RunDirectory.open(directory).check_config(run)
-    evaluations = json.loads((directory / "evaluations.json").read_text())
-    if not evaluations or evaluations[-1]["step"] < run.training.total_steps:
+    if (directory / FAILED).exists():
+        return Failure(game, arm.name, seed, json.loads((directory / FAILED).read_text(encoding="utf-8"))["failure"])
+    curves = read_scalars(directory)
+    if "final/score" not in curves:
         return None
+    evaluations = json.loads((directory / "evaluations.json").read_text())
     speeds = [
         speed
-        for step, speed in read_scalars(directory)["time/steps_per_second"]
+        for step, speed in curves["time/steps_per_second"]
         if step > run.training.learning_starts + run.training.log_every_steps
     ]
     return Cell(
@@ -212,34 +237,48 @@ def summary_of(cells: list[Cell], arm: str) -> ScoreSummary:
     return summarise_scores(scores)
 
 
-def table_of(cells: list[Cell]) -> str:
-    """Returns a Markdown table with a row for each arm."""
-    games = list(dict.fromkeys(cell.game for cell in cells))
+def table_of(results: Sequence[Cell | Failure]) -> str:
+    """Returns a Markdown table with a row for each arm: one with a failure has no mean, which would flatter it."""
+    games = list(dict.fromkeys(result.game for result in results))
     lines = [
         "| arm | " + " | ".join(f"{game}, each seed" for game in games) + " | IQM, human-normalised | 95% | steps/s |",
         "|---|" + "---|" * len(games) + "---:|---:|---:|",
     ]
-    for arm in dict.fromkeys(cell.arm for cell in cells):
-        of_arm = [cell for cell in cells if cell.arm == arm]
-        scores = [", ".join(f"{cell.scores[-1]:.1f}" for cell in of_arm if cell.game == game) for game in games]
+    for arm in dict.fromkeys(result.arm for result in results):
+        of_arm = [result for result in results if result.arm == arm]
+        scores = [", ".join(map(score_text, (result for result in of_arm if result.game == game))) for game in games]
+        cells = [result for result in of_arm if isinstance(result, Cell)]
+        if len(cells) < len(of_arm):
+            lines.append(f"| {arm} | {' | '.join(scores)} | failed | - | - |")
+            continue
         estimate = summary_of(cells, arm).interquartile_mean
         interval = "-" if estimate.interval is None else f"{estimate.interval.low:.3f} to {estimate.interval.high:.3f}"
-        speed = np.median([cell.steps_per_second for cell in of_arm])
+        speed = np.median([cell.steps_per_second for cell in cells])
         lines.append(f"| {arm} | {' | '.join(scores)} | {estimate.value:.3f} | {interval} | {speed:.0f} |")
     return "\n".join(lines)
 
 
-def draw(cells: list[Cell], path: Path) -> None:
-    """Draws each arm's mean score over seeds against steps, its seeds as thin lines, one panel a game."""
-    games = list(dict.fromkeys(cell.game for cell in cells))
+def score_text(result: Cell | Failure) -> str:
+    """Returns what stands in the table for one run: its last score, or that it failed."""
+    return "failed" if isinstance(result, Failure) else f"{result.scores[-1]:.1f}"
+
+
+def draw(results: Sequence[Cell | Failure], path: Path) -> None:
+    """Draws each arm's mean score over seeds against steps, its seeds as thin lines, one panel a game.
+
+    Where seeds failed, the others have their thin lines, but no mean.
+    """
+    games = list(dict.fromkeys(result.game for result in results))
     figure, panels = plt.subplots(1, len(games), figsize=(5.5 * len(games), 4), layout="constrained", squeeze=False)
     for panel, game in zip(panels[0], games, strict=True):
-        for index, arm in enumerate(dict.fromkeys(cell.arm for cell in cells)):
-            of_arm = [cell for cell in cells if (cell.game, cell.arm) == (game, arm)]
-            for cell in of_arm:
+        for index, arm in enumerate(dict.fromkeys(result.arm for result in results)):
+            of_arm = [result for result in results if (result.game, result.arm) == (game, arm)]
+            cells = [result for result in of_arm if isinstance(result, Cell)]
+            for cell in cells:
                 panel.plot(cell.steps, cell.scores, color=f"C{index}", alpha=0.25, linewidth=1)
-            mean = np.mean([cell.scores for cell in of_arm], axis=0)
-            panel.plot(of_arm[0].steps, mean, color=f"C{index}", marker=".", label=arm)
+            whole = len(cells) == len(of_arm)
+            steps, mean = (cells[0].steps, np.mean([cell.scores for cell in cells], axis=0)) if whole else ([], [])
+            panel.plot(steps, mean, color=f"C{index}", marker=".", label=arm)  # empty, it stands in the legend alone
         panel.set(title=game, xlabel="environment steps (4 frames each)", ylabel="score")
         panel.grid(alpha=0.3)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -247,29 +286,34 @@ def draw(cells: list[Cell], path: Path) -> None:
     plt.close(figure)
 
 
-def write(config: CompareEncoders, cells: list[Cell]) -> Path:
-    """Writes table, figures and plot, prints the table, and returns the folder."""
-    table = table_of(cells)
-    (config.output / "scores.md").write_text(f"`{command_line()}`\n\n{table}\n\n{NOT_COUNTED}\n", encoding="utf-8")
-    records: list[dict[str, Any]] = [cell._asdict() for cell in cells]
+def write(config: CompareEncoders, results: Sequence[Cell | Failure]) -> Path:
+    """Writes table, failures, figures and plot, prints the table and the failures, and returns the folder."""
+    parts = [table_of(results)]
+    failures = [result for result in results if isinstance(result, Failure)]
+    if failures:
+        lines = (f"- {failure.game}, {failure.arm}, seed {failure.seed}: {failure.reason}" for failure in failures)
+        parts.append("Failed:\n\n" + "\n".join(lines))
+    text = "\n\n".join(parts)
+    (config.output / "scores.md").write_text(f"`{command_line()}`\n\n{text}\n\n{NOT_COUNTED}\n", encoding="utf-8")
+    records: list[dict[str, Any]] = [result._asdict() for result in results]
     (config.output / "scores.json").write_text(json.dumps(records, indent=1) + "\n")
-    draw(cells, config.output / "scores.png")
-    print(table)
+    draw(results, config.output / "scores.png")
+    print(text)
     return config.output
 
 
 def main(config: CompareEncoders) -> None:
     """Trains what is missing, then compares; stopped by Ctrl-C it says how to go on."""
-    cells = []
+    results = []
     for seed in config.seeds:  # a seed of everything first: what is there when it is stopped can be compared
         for game in config.games:
             for arm in map(Arm.of, config.arms):
-                cell = train_cell(config, game, arm, seed)
-                if cell is None:
+                result = train_cell(config, game, arm, seed)
+                if result is None:
                     print("saved; give the same command again to go on", file=sys.stderr)
                     return
-                cells.append(cell)
-    print(write(config, cells))
+                results.append(result)
+    print(write(config, results))
 
 
 def command() -> None:

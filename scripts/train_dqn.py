@@ -50,6 +50,10 @@ class TrainDQN:
         check_encoder(self.run)
 
 
+class DivergedRunError(ValueError):
+    """A loss that is not finite ended the run; resumed from its checkpoint, it would end so again."""
+
+
 class DQNRun:
     """A run and everything it writes, from its directory to its clock."""
 
@@ -64,6 +68,7 @@ class DQNRun:
         config = self.config if command.resume is None else with_kept_encoder(self.config, command.resume)
         self.training: Training = build_training(config, device=device)
         self.evaluation = PeriodicEvaluation(self.config)
+        self.finished = False  # but for the film
         # Made last: settings that were refused above leave no folder behind that looks like a run.
         self.directory = _open_directory(command)
         keep_encoder(self.config, self.directory.path)
@@ -83,6 +88,7 @@ class DQNRun:
             self.training.load_state_dict(saved["training"], on_step=progress.update)
         self.evaluation.load_state_dict(saved["evaluation"])
         self._started -= saved["seconds"]
+        self.finished = saved.get("finished", False)  # checkpoints of earlier versions have none
 
     def seconds(self) -> float:
         """Returns the wall time spent on this run, evaluations and earlier sittings included."""
@@ -96,6 +102,7 @@ class DQNRun:
             "training": self.training.state_dict(with_replay=self.config.save_replay),
             "evaluation": self.evaluation.state_dict(),
             "seconds": self.seconds(),
+            "finished": self.finished,
         }
         self._saved_at = self.training.steps
         return save_checkpoint(self.directory.checkpoint, state)
@@ -117,27 +124,35 @@ class DQNRun:
         )
 
     def finish(self, progress: Progress) -> None:
-        """Evaluates a last time where that is still due, and writes hyper-parameters, video and checkpoint."""
+        """Makes what is still missing: a last evaluation, hyper-parameters with the final score, checkpoint, film."""
+        if not self.finished:
+            self._finish_training(progress)
+        film = self.directory.videos / f"step-{self.training.steps}.mp4"
+        if self.config.evaluation.film and not film.exists():
+            self._film(film)
+        self.board.close()
+        for score, record in self.evaluation.confirmed.items():
+            progress.say(f"score {score:g}: minute {record.seconds / 60:.1f}, step {record.step:,}, "
+                         f"{record.mean:.2f} on {len(record.returns)} new games")  # fmt: skip
+
+    def _finish_training(self, progress: Progress) -> None:
         if not self.evaluation.records or self.evaluation.records[-1].step < self.training.steps:
             self.evaluate(progress)
         score = self.evaluation.records[-1].mean
         self.board.hyper_parameters(
             flatten_config(config_to_json(self.config)), results={"final/score": score}, step=self.training.steps
         )
-        if self.config.evaluation.film:
-            self._film()
-        self.save()
-        self.board.close()
-        for score, record in self.evaluation.confirmed.items():
-            progress.say(f"score {score:g}: minute {record.seconds / 60:.1f}, step {record.step:,}, "
-                         f"{record.mean:.2f} on {len(record.returns)} new games")  # fmt: skip
+        self.finished = True
+        self.save()  # before the film, which may fail
 
-    def _film(self) -> None:
+    def _film(self, path: Path) -> None:
         """Writes one game as a video, and the beginning of it into TensorBoard."""
         film = film_game(self.training.agent, self.config, seed=self.config.seed)
-        step, rate = self.training.steps, film.frames_per_second
-        write_video(self.directory.videos / f"step-{step}.mp4", film.frames, frames_per_second=rate)
-        self.board.video("evaluation/game", film.frames[:300], frames_per_second=rate, step=step)
+        rate = film.frames_per_second
+        # Beside and renamed: half a film would count as one when the run is resumed.
+        beside = write_video(path.with_name(f"writing-{path.name}"), film.frames, frames_per_second=rate)
+        self.board.video("evaluation/game", film.frames[:300], frames_per_second=rate, step=self.training.steps)
+        beside.replace(path)
 
 
 def _refuse_directory(command: TrainDQN) -> None:
@@ -158,13 +173,16 @@ def _open_directory(command: TrainDQN) -> RunDirectory:
     return directory
 
 
-def main(command: TrainDQN) -> None:
-    """Trains until the last step, until the scores asked for are confirmed, or until Ctrl-C."""
+def main(command: TrainDQN) -> bool:
+    """Trains until the last step or until the scores asked for are confirmed; returns False after a Ctrl-C.
+
+    Where nothing is left to train, a Ctrl-C lets the run finish first.
+    """
     run = DQNRun(command)
     steps = run.config.training.total_steps
     with Interruption() as interruption, Progress(steps, first_step=run.training.steps) as progress:
         try:
-            for metrics in train(run.training):
+            for metrics in () if run.finished else train(run.training):
                 run.board.scalars(metrics, step=run.training.steps)
                 progress.update(run.training.steps, score=run.training.recent_score, loss=metrics.get("learning/loss"))
                 if run.evaluation.is_due(run.training.steps):
@@ -174,18 +192,19 @@ def main(command: TrainDQN) -> None:
                 if interruption.requested:
                     run.save()
                     progress.say(f"saved; go on with: python -m scripts.train_dqn --resume {run.directory.path}")
-                    return
+                    return False
                 if run.save_is_due():
                     run.save()
         except NonFiniteLossError as error:
             # Not a safe point of the loop: the agent is saved to be looked at, the run's checkpoint stays as it is.
             agent = save_checkpoint(run.directory.path / "non_finite.pt", run.training.agent.state_dict(), kind="agent")
-            raise ValueError(
+            raise DivergedRunError(
                 f"{error}, by step {run.training.steps:,}; the agent is saved as {agent}, and the last good "
                 f"checkpoint stays: try a smaller --learning-rate or --max-gradient-norm"
             ) from error
         run.finish(progress)
     print(run.directory.path)
+    return not interruption.requested
 
 
 @dataclass(frozen=True)

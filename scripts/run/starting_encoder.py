@@ -27,6 +27,5 @@ def keep_encoder(name: str, kept: Path) -> None:
 
 
 def kept_encoder(name: str, kept: Path) -> str:
-    """Returns the folder `kept` where it holds what is no longer at the path `name`, otherwise the name."""
-    gone = name not in ENCODER_NAMES and not Path(name).exists()
-    return str(kept) if gone and kept.is_dir() else name
+    """Returns the folder `kept` where a copy is in it, otherwise the name: what is at that path may have changed."""
+    return str(kept) if (kept / WEIGHTS_FILE).exists() else name

@@ -1,10 +1,15 @@
 import json
 import os
+import signal
 
 import pytest
 
-from gen_ssl.encoders import NatureCNN
-from scripts.compare_encoders import Arm, Cell, CompareEncoders, main, run_config, summary_of, table_of
+from agents import DQN, NonFiniteLossError
+from gen_ssl.encoders import DQN2013CNN, NatureCNN
+from scripts.compare_encoders import Arm, Cell, CompareEncoders, Failure, draw, main, run_config, summary_of, table_of
+from scripts.run.checkpoint import load_checkpoint
+from scripts.run.tensorboard import read_scalars
+from scripts.train_dqn import DQNRun
 
 
 @pytest.fixture
@@ -68,6 +73,79 @@ def test_a_comparison_given_again_trains_only_what_is_missing(encoders, capsys):
     NatureCNN(feature_dim=61).save_pretrained(other)
     with pytest.raises(ValueError, match=r"another configuration: encoder \(.* then, .*other/simclr' now\)"):
         main(comparison(encoders, arms=("scratch", f"frozen:{other}")))
+
+
+def test_a_cell_that_diverged_is_named_below_the_table_and_not_trained_again(encoders, monkeypatch, capsys):
+    config = comparison(encoders, arms=("scratch", f"frozen:{encoders}"))
+    update = DQN.update
+
+    def diverge(self, batch):
+        if isinstance(self.network.encoder, DQN2013CNN):
+            raise NonFiniteLossError("the loss became nan")
+        return update(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DQN, "update", diverge)
+        main(config)
+    for _ in range(2):
+        text = (config.output / "scores.md").read_text()
+        assert "| scratch | failed | failed | - | - |\n| frozen simclr | " in text
+        assert "- Boxing, scratch, seed 0: the loss became nan, by step" in text
+        scratch, frozen = json.loads((config.output / "scores.json").read_text())
+        assert "the loss became nan" in scratch["reason"]
+        assert frozen["steps"][-1] >= 960
+        assert (config.output / "scores.png").exists()
+        capsys.readouterr()
+        main(config)
+        assert "Boxing," not in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"another configuration: training.samples_per_step \(1 then, 2 now\)"):
+        main(comparison(encoders, arms=config.arms, samples_per_step=2))
+
+
+def test_a_killed_cell_goes_on_from_the_last_fifth_that_it_had_done(encoders, monkeypatch, capsys):
+    config = comparison(encoders, arms=("scratch",))
+
+    def die(self, progress):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DQNRun, "evaluate", die)  # at the end alone
+        with pytest.raises(RuntimeError, match="killed"):
+            main(config)
+    saved = load_checkpoint(config.output / "Boxing" / "scratch" / "seed0" / "checkpoint.pt")
+    assert 768 <= saved["training"]["steps"] < 960
+    main(config)
+    assert "going on from step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["evaluate", "finish"])
+def test_ctrl_c_at_the_end_of_a_cell_ends_the_comparison(encoders, monkeypatch, capsys, where):
+    config = comparison(encoders, arms=("scratch", f"frozen:{encoders}"))
+    original = getattr(DQNRun, where)
+
+    def interrupt_and_go_on(self, progress):
+        os.kill(os.getpid(), signal.SIGINT)
+        original(self, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DQNRun, where, interrupt_and_go_on)
+        main(config)
+    assert "saved; give the same command again to go on" in capsys.readouterr().err
+    assert [cell.name for cell in (config.output / "Boxing").iterdir()] == ["scratch"]
+    main(comparison(encoders, arms=("scratch",)))  # what was trained is finished
+    assert len(json.loads((config.output / "scores.json").read_text())) == 1
+    assert len(read_scalars(config.output / "Boxing" / "scratch" / "seed0")["final/score"]) == 1
+
+
+def test_an_arm_of_which_a_seed_failed_has_no_mean_beside_the_scores_that_there_are(tmp_path):
+    results = [
+        Cell("Pong", "scratch", 0, [5, 10], [-20.0, 14.6], 100.0),
+        Failure("Pong", "scratch", 1, "the loss became nan"),
+        Cell("Boxing", "scratch", 0, [5, 10], [1.0, 2.0], 100.0),
+    ]
+    assert "| scratch | 14.6, failed | 2.0 | failed | - | - |" in table_of(results)
+    draw(results, tmp_path / "scores.png")
+    draw(results[1:2], tmp_path / "nothing.png")
 
 
 def test_the_interquartile_mean_leaves_a_quarter_of_the_scores_out_on_either_side():

@@ -164,6 +164,27 @@ def test_scores_are_confirmed_on_thirty_new_games_and_end_the_run(tmp_path):
     assert len(evaluations[1]["returns"]) == 30
     assert evaluations[0]["seed"] != evaluations[1]["seed"]
     assert state["training"]["steps"] < 500
+    assert_same_training(resume(config, tmp_path / "run"), state)  # there is nothing to go on with
+
+
+def test_a_film_that_fails_loses_no_step_and_is_made_once_when_the_run_is_resumed(tmp_path, monkeypatch):
+    def fail(*arguments, **settings):
+        raise OSError("no room")
+
+    config = replace(CATCH, checkpoint_every_steps=2_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(train_dqn, "write_video", fail)
+        with pytest.raises(OSError, match="no room"):
+            run(config, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run/checkpoint.pt")["training"]["steps"] == 1_002  # by three games
+    films = []
+    for _ in range(2):
+        resume(config, tmp_path / "run")
+        (film,) = (tmp_path / "run/videos").iterdir()
+        films.append((film.name, film.stat().st_mtime_ns))
+        assert len(curves(tmp_path / "run")["final/score"]) == 1
+    assert films[0] == films[1]
+    assert films[0][0] == "step-1002.mp4"
 
 
 def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path):
@@ -186,7 +207,10 @@ def test_a_loss_that_is_not_finite_stops_saves_and_says_where(tmp_path):
     assert load_checkpoint(tmp_path / "run/non_finite.pt", kind="agent")["updates"] > 0
 
 
-def test_a_run_goes_on_and_its_agent_is_loaded_when_the_encoder_it_began_with_is_gone(tmp_path, monkeypatch):
+@pytest.mark.parametrize("replaced", [False, True], ids=["gone", "replaced"])
+def test_a_run_goes_on_and_its_agent_is_loaded_when_the_encoder_is_not_the_one_it_began_with(
+    tmp_path, monkeypatch, replaced
+):
     torch.manual_seed(0)
     DQN2013CNN(feature_dim=31).save_pretrained(tmp_path / "encoder")
     config = replace(CATCH, encoder=str(tmp_path / "encoder"))
@@ -195,6 +219,8 @@ def test_a_run_goes_on_and_its_agent_is_loaded_when_the_encoder_it_began_with_is
         interrupt_after(patch, 500)
         run(config, tmp_path / "stopped")
     shutil.rmtree(tmp_path / "encoder")
+    if replaced:
+        DQN2013CNN(feature_dim=29).save_pretrained(tmp_path / "encoder")
     assert_same_training(resume(config, tmp_path / "stopped"), whole)
     agent = load_agent(tmp_path / "stopped", device=torch.device("cpu")).agent
     weights = whole["training"]["agent"]["network"]
