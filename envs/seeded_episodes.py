@@ -123,14 +123,21 @@ class SeededEpisodes(VectorEnv[Frames, Integer[np.ndarray, "n"], Any]):
         """Plays the logged actions of a saved state again and returns its frames and info, as `reset` would.
 
         Calls `on_step(steps taken)` after each of `steps_to_load(state)` steps. Raises ValueError if the state is of
-        another number of environments, or if the frames come out differently: another game, other rules, another
-        version of the emulator.
+        another number of environments or has actions that this one lacks, or if the frames come out differently:
+        another game, other rules, another version of the emulator.
         """
         if len(state["actions"]) != self.num_envs:
             raise ValueError(f"the saved state has {len(state['actions'])} environments, this one {self.num_envs}")
+        logs = [_unpacked(actions) for actions in state["actions"]]
+        # ale-py's threads would wait forever for an environment that refused its action.
+        if (largest := max(int(log.max(initial=0)) for log in logs)) >= self._num_actions:
+            raise ValueError(
+                f"the saved state has actions up to {largest}, this environment takes 0..{self._num_actions - 1}: "
+                "the state was saved from another game"
+            )
         self._seed = state["seed"]
         self._num_seedings[:] = state["num_seedings"]
-        frames = self._replay([_unpacked(actions) for actions in state["actions"]], on_step)
+        frames = self._replay(logs, on_step)
         if _checksums(frames) != state["frame_checksums"]:
             raise ValueError(
                 "playing the saved actions again led to other frames: the state was saved from another game, "

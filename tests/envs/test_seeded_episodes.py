@@ -227,6 +227,19 @@ def test_a_state_of_other_environments_is_refused():
         make("Pong").load_state_dict(state.state_dict())
 
 
+@pytest.mark.parametrize(("game", "largest"), [("Breakout", 3), ("Catch", 2)])
+def test_a_state_with_actions_that_a_game_lacks_is_refused_and_changes_nothing(game, largest):
+    pong, env, untouched = make("Pong", seed=3), make(game, seed=4), make(game, seed=4)
+    pong.reset()
+    play(pong, 20)
+    for each in (env, untouched):
+        each.reset()
+    with pytest.raises(ValueError, match=f"the saved state has actions up to 5, this environment takes 0..{largest}:"):
+        env.load_state_dict(pong.state_dict())
+    assert env.state_dict() == untouched.state_dict()
+    assert_same_steps(play(env, 20), play(untouched, 20))
+
+
 def test_an_environment_that_cannot_be_wrapped_is_refused():
     other_mode = gym.vector.SyncVectorEnv([Catch], autoreset_mode=gym.vector.AutoresetMode.NEXT_STEP)
     with pytest.raises(
