@@ -16,7 +16,7 @@ importance weights, all one when it samples uniformly.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -65,6 +65,10 @@ class DQNConfig:
         return 1.0 + progress * (self.final_learning_rate_share - 1.0)
 
     def __post_init__(self) -> None:
+        for name in ("loss", "optimizer", "act_with"):
+            choices = get_args(DQNConfig.__annotations__[name])
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.munchausen < 1:
@@ -83,6 +87,11 @@ class DQNConfig:
                 "final_learning_rate_share must lie within (0, 1] and learning_rate_decay_updates be at least 0, "
                 f"got {self.final_learning_rate_share} and {self.learning_rate_decay_updates}"
             )
+        if self.final_learning_rate_share < 1 and self.learning_rate_decay_updates < 1:
+            raise ValueError(
+                "learning_rate_decay_updates must be at least 1 for the learning rate to fall to a "
+                f"final_learning_rate_share of {self.final_learning_rate_share}, got {self.learning_rate_decay_updates}"
+            )
         if self.target_update_every_updates < 1:
             raise ValueError(f"target_update_every_updates must be at least 1, got {self.target_update_every_updates}")
         if not 0 < self.tau <= 1:
@@ -92,7 +101,7 @@ class DQNConfig:
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or not a number; the weights are those from before the update."""
+    """The loss became infinite or not a number; on the CPU, the weights are those from before the update."""
 
 
 class DQN:
@@ -245,12 +254,14 @@ class DQN:
                 choosing_values = target_quantiles.mean(dim=2)
                 if self.config.double:
                     choosing_values = self.network(batch.next_observation).float()
-        reward, next_return = batch.reward, return_of_best_action(target_quantiles, choosing_values)
+        reward = batch.reward
         if self.config.munchausen:
             temperature, floor = self.config.munchausen_temperature, self.config.munchausen_floor
             values = quantiles.detach().mean(dim=2)  # the target network's would cost a third pass
             reward = reward + self.config.munchausen * munchausen_reward(values, batch.action, temperature, floor)
             next_return = soft_return(target_quantiles, choosing_values, temperature)
+        else:
+            next_return = return_of_best_action(target_quantiles, choosing_values)
         target = td_target(reward, batch.discount, next_return)
         predicted = return_of_action(quantiles, batch.action)  # (b, q)
         losses, error = self._losses(predicted, target)

@@ -289,12 +289,22 @@ def test_the_compiled_update_is_the_update():
 @pytest.mark.gpu
 @pytest.mark.usefixtures("unchecked_signatures")
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
-def test_the_captured_update_is_the_update(optimizer):
+@pytest.mark.parametrize(
+    ("num_quantiles", "settings"),
+    [
+        (1, {}),
+        (5, {"loss": "quantile"}),
+        (1, {"max_gradient_norm": 0.01}),
+        (1, {"final_learning_rate_share": 0.1, "learning_rate_decay_updates": 4}),
+        (1, {"encoder_learning_rate": 1e-5}),
+    ],
+)
+def test_the_captured_update_is_the_update(optimizer, num_quantiles, settings):
     agents = []
     for capture in (False, True):
         torch.manual_seed(0)
-        network = QNetwork(TinyEncoder(), observation_shape=FRAMES, num_actions=ACTIONS)
-        config = DQNConfig(optimizer=optimizer, target_update_every_updates=2)
+        network = QNetwork(TinyEncoder(), observation_shape=FRAMES, num_actions=ACTIONS, num_quantiles=num_quantiles)
+        config = DQNConfig(optimizer=optimizer, target_update_every_updates=2, **settings)
         agents.append(DQN(network, config, device=torch.device("cuda"), capture_update=capture))
     for seed in range(5):
         results = [agent.update(make_batch(seed)) for agent in agents]
@@ -329,9 +339,24 @@ def test_predict_takes_one_observation_or_many_and_returns_the_greedy_actions():
         ({"target_update_every_updates": 0}, "target_update_every_updates must be at least 1, got 0"),
         ({"tau": 0.0}, r"tau must lie within \(0, 1\], got 0.0"),
         ({"final_learning_rate_share": 0.0}, r"final_learning_rate_share must lie within \(0, 1\] .* got 0.0 and 0"),
+        ({"final_learning_rate_share": 0.5}, "learning_rate_decay_updates must be at least 1 .* of 0.5, got 0"),
         ({"max_gradient_norm": -1.0}, "max_gradient_norm must be positive or None, got -1.0"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DQNConfig(**settings)
+
+
+@pytest.mark.usefixtures("unchecked_signatures")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "hubert"}, "loss must be one of huber, squared, quantile, got 'hubert'"),
+        ({"optimizer": "Adam"}, "optimizer must be one of rmsprop, adam, got 'Adam'"),
+        ({"act_with": "targets"}, "act_with must be one of online, target, got 'targets'"),
+    ],
+)
+def test_a_misspelt_choice_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         DQNConfig(**settings)
