@@ -24,8 +24,8 @@ class TransitionBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "TransitionBatch":
         """Returns the batch on `device`; `slot`, which only the replay reads, stays on the host."""
-        moved = TransitionBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
-        return moved._replace(slot=self.slot)
+        needed = (name for name in self._fields if name != "slot")
+        return self._replace(**{name: getattr(self, name).to(device, non_blocking=True) for name in needed})
 
 
 class UpdateResult(NamedTuple):

@@ -34,7 +34,7 @@ class DeviceStorage:
     def write(self, slots: Int64[np.ndarray, " n"], items: Shaped[np.ndarray, "n *item"]) -> None:
         """Copies one item per slot to the device."""
         check_items(items, self.item_shape, self.dtype)
-        self._items[self._on_device(slots)] = torch.from_numpy(np.ascontiguousarray(items)).to(self.device)
+        self._items[self._on_device(slots)] = self._on_device(np.ascontiguousarray(items))
 
     def read(self, slots: Int64[np.ndarray, " n"]) -> Shaped[Tensor, "n *item"]:
         """Returns a fresh tensor, on the device, of the items at these slots; only the slots cross over."""
@@ -48,7 +48,8 @@ class DeviceStorage:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned, also on another device."""
         check_state(state, describe_storage(self, "device"))
-        self._items[: len(state["items"])] = state["items"].to(self.device)
+        self._items[: len(state["items"])].copy_(state["items"])  # with no second copy on the device
 
-    def _on_device(self, slots: Int64[np.ndarray, " n"]) -> Int64[Tensor, " n"]:
-        return torch.from_numpy(slots).to(self.device)
+    def _on_device(self, array: Shaped[np.ndarray, "n *item"]) -> Shaped[Tensor, "n *item"]:
+        # CUDA has taken its own copy of pageable memory when this returns: nobody waits, and the array is free again.
+        return torch.from_numpy(array).to(self.device, non_blocking=True)

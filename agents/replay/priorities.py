@@ -1,4 +1,4 @@
-"""Proportional prioritised replay (Schaul et al. 2015, sections 3.3 and 3.4)."""
+"""Proportional prioritised replay (Schaul et al. 2016, sections 3.3 and 3.4)."""
 
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ class Priorities:
     """
 
     def __init__(self, capacity: int, *, exponent: float = 0.6, epsilon: float = 1e-6) -> None:
-        # exponent: Schaul et al. 2015, table 3 (proportional variant)
+        # exponent: Schaul et al. 2016, table 3 (proportional variant)
         if not 0.0 <= exponent <= 1.0:
             raise ValueError(f"exponent must be between 0 and 1, got {exponent}")
         if epsilon <= 0.0:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..transition import TransitionBatch
 from .episode_ring import ENDED, FINAL, TERMINAL, EpisodeRing, NStepWindow
-from .frame_storage import FrameStorage
+from .frame_storage import FrameStorage, check_items
 from .priorities import Priorities
 
 
@@ -77,8 +77,10 @@ class Replay:
         episode is over after this step, so the next frame begins another; where it is not terminal too, the episode
         was truncated. `final_frames` are the frames after the step, read only where the episode ended.
         """
-        if len(frames) != self.num_envs:
-            raise ValueError(f"frames must come from {self.num_envs} environments, got {len(frames)}")
+        for items in (frames, final_frames):  # all of them before the first is written
+            if len(items) != self.num_envs:
+                raise ValueError(f"frames must come from {self.num_envs} environments, got {len(items)}")
+            check_items(items, self._storage.item_shape, self._storage.dtype)
         if actions.min() < 0 or actions.max() > 255:
             raise ValueError(f"actions must be between 0 and 255, got {actions.min()} to {actions.max()}")
         envs = np.arange(self.num_envs)
@@ -111,7 +113,7 @@ class Replay:
     ) -> TransitionBatch:
         """Returns `batch_size` transitions, drawn with replacement, in new tensors on the storage's device.
 
-        Weights are (len(self) * P)^-importance_exponent over their maximum in the batch (Schaul et al. 2015, section
+        Weights are (len(self) * P)^-importance_exponent over their maximum in the batch (Schaul et al. 2016, section
         3.4, whose first exponent is the default); all 1 without priorities. `slot` stays on the host. Raises
         RuntimeError when there is nothing to sample yet.
         """
@@ -148,16 +150,15 @@ class Replay:
         channels, *rest = self._storage.item_shape
         items = self._storage.read(stacks.reshape(-1)).view(2 * len(start), self.stack * channels, *rest)
         discount = np.where(window.terminal, 0.0, self._powers()[window.num_steps])
-        device = self._storage.device
         return TransitionBatch(
             observation=items[: len(start)],
-            action=torch.from_numpy(self._action[start].astype(np.int64)).to(device),
-            reward=torch.from_numpy(self._n_step_reward(window)).to(device),
-            discount=torch.from_numpy(discount.astype(np.float32)).to(device),
+            action=torch.from_numpy(self._action[start].astype(np.int64)),
+            reward=torch.from_numpy(self._n_step_reward(window)),
+            discount=torch.from_numpy(discount.astype(np.float32)),
             next_observation=items[len(start) :],
-            weight=torch.from_numpy(weight.astype(np.float32)).to(device),
+            weight=torch.from_numpy(weight.astype(np.float32)),
             slot=torch.from_numpy(start),
-        )
+        ).to(self._storage.device)
 
     def _n_step_reward(self, window: NStepWindow) -> Float[np.ndarray, " b"]:
         """Returns the discounted sum of rewards, added in the order of the steps, in float64 until the end."""
@@ -176,7 +177,8 @@ class Replay:
     def set_priorities(self, slot: Int[Tensor, " b"], td_error: Float[Tensor, " b"] | Float[np.ndarray, " b"]) -> None:
         """Sets the priorities of sampled transitions from their TD errors; does nothing when sampling uniformly.
 
-        A slot that has been overwritten since it was sampled is left alone.
+        Call it before the next append, after which a slot may hold another transition; one that holds none is left
+        alone.
         """
         if self._priorities is None:
             return
@@ -195,8 +197,9 @@ class Replay:
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that was stored, as tensors, numbers and dicts of them.
 
-        The tensors share memory with the replay, so that saving a large one takes no second one: write them out, or
-        copy them, before the next append.
+        Frames in host memory, actions and rewards share memory with the replay, so that saving a large one takes no
+        second one: write them out, or copy them, before the next append. LZ4's frames, a GPU's and the priorities are
+        copies.
         """
         used = self._ring.used
         return {

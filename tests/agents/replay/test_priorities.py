@@ -53,10 +53,10 @@ def test_weights_are_those_of_the_paper_over_the_maximum_of_the_batch() -> None:
     batch = replay.sample(500, np.random.default_rng(0), importance_exponent=0.5)
     unnormalised = (3 * np.array([0.1, 0.3, 0.6])) ** -0.5
     np.testing.assert_allclose(batch.weight, (unnormalised / unnormalised[0])[batch.slot], rtol=1e-6)
-    # A batch without the rarest transition has another maximum.
-    replay.set_priorities(torch.tensor([0]), torch.tensor([-0.01 + 1e-9], dtype=torch.float64))
-    batch = replay.sample(500, np.random.default_rng(0), importance_exponent=0.5)
-    assert batch.weight.max() == 1
+    # Without slot 0, the weightiest of the memory, slot 1 has the batch's largest weight: 0.9^-0.5 over itself.
+    batch = replay.sample(2, np.random.default_rng(0), importance_exponent=0.5)
+    assert batch.slot.tolist() == [1, 2]
+    np.testing.assert_allclose(batch.weight, [1.0, (0.9 / 1.8) ** 0.5], rtol=1e-6)
 
 
 def test_weights_are_one_when_sampling_uniformly() -> None:

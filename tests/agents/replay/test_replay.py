@@ -319,6 +319,31 @@ def test_frames_of_other_environments_and_actions_that_do_not_fit_are_refused() 
         feed(replay, [step._replace(**swapped)])
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [
+        ("frames", np.zeros((3, 2, 7, 5), np.uint8), r"frames must have shape \(N, 2, 5, 7\), got \(3, 2, 7, 5\)"),
+        ("frames", np.zeros((3, *FRAME), np.float32), "frames must be uint8, got float32"),
+        ("final_frames", np.zeros((3, *FRAME), np.float32), "frames must be uint8, got float32"),
+        ("final_frames", np.zeros((2, *FRAME), np.uint8), "frames must come from 3 environments, got 2"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_signatures")
+def test_a_refused_append_changes_nothing(name: str, wrong: np.ndarray, message: str) -> None:
+    replay, untouched = build(prioritised=True), build(prioritised=True)
+    steps = random_steps(17, seed=0, end_probability=0.5)
+    feed(replay, steps[:11])
+    feed(untouched, steps[:11])
+    with pytest.raises(ValueError, match=message):
+        feed(replay, [steps[11]._replace(**{name: wrong})])
+    feed(replay, steps[11:])
+    feed(untouched, steps[11:])
+    state, expected = replay.state_dict(), untouched.state_dict()
+    assert torch.equal(state["storage"].pop("items"), expected["storage"].pop("items"))
+    assert state.pop("storage") == expected.pop("storage")
+    torch.testing.assert_close(state, expected, rtol=0, atol=0)
+
+
 def test_state_of_another_replay_is_refused() -> None:
     replay = build()
     with pytest.raises(ValueError, match="the saved replay has n_step 1, this one has 3"):
