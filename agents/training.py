@@ -101,6 +101,13 @@ class Training:
         self, *, agent: DQN, environment: VectorEnvironment, replay: Replay, config: TrainingConfig, seed: int
     ):
         """Begins an episode in every environment; `seed` draws explored actions and sampled batches."""
+        first_transitions = environment.num_envs * (replay.n_step + 1)
+        if config.learning_starts < first_transitions:
+            raise ValueError(
+                f"learning_starts must be at least {first_transitions}, n_step + 1 steps of each of "
+                f"{environment.num_envs} environments, for the replay to hold a transition, "
+                f"got {config.learning_starts}"
+            )
         self.agent = agent
         self.environment = environment
         self.replay = replay
@@ -208,7 +215,7 @@ class Training:
                 rewards=rewards,
                 terminal=terminal,
                 ended=ended,
-                final_frames=info.get("final_obs", next_frames),
+                final_frames=info["final_obs"],
             )
             self._frames = next_frames
             self._stacker.push(next_frames, ended)

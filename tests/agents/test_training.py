@@ -256,6 +256,27 @@ def test_a_loss_that_is_not_finite_says_where_it_happened():
         list(train(training))
 
 
+def test_learning_that_starts_before_there_is_a_transition_is_refused():
+    message = "learning_starts must be at least 12, n_step .* each of 3 environments, .* got 11"
+    with pytest.raises(ValueError, match=message):
+        make_training(learning_starts=11)
+    list(train(make_training(learning_starts=12, total_steps=21)))
+
+
+def test_an_environment_that_omits_the_final_frames_is_refused():
+    training = make_training()
+    step = training.environment.step
+
+    def forget_final_frames(actions):
+        *outcome, info = step(actions)
+        del info["final_obs"]
+        return *outcome, info
+
+    training.environment.step = forget_final_frames
+    with pytest.raises(KeyError, match="final_obs"):
+        next(train(training))
+
+
 def test_frames_that_cannot_fill_the_encoders_stack_are_refused():
     training = make_training()
     training.agent.network.encoder.frame_shape = (STACK, 42, 42)
