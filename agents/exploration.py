@@ -20,10 +20,12 @@ class ExplorationConfig:
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.final_epsilon <= self.initial_epsilon <= 1:
+        for name in ("initial_epsilon", "final_epsilon"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie within [0, 1], got {getattr(self, name)}")
+        if self.final_epsilon > self.initial_epsilon:
             raise ValueError(
-                "epsilon must fall within [0, 1], got "
-                f"initial_epsilon={self.initial_epsilon} and final_epsilon={self.final_epsilon}"
+                f"final_epsilon must be at most initial_epsilon, got {self.final_epsilon} and {self.initial_epsilon}"
             )
         if self.decay_steps < 1:
             raise ValueError(f"decay_steps must be at least 1, got {self.decay_steps}")

@@ -45,8 +45,11 @@ def test_environments_toss_their_coins_independently():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"final_epsilon": 1.5}, "epsilon must fall within"),
-        ({"initial_epsilon": 0.1, "final_epsilon": 0.2}, "initial_epsilon=0.1 and final_epsilon=0.2"),
+        ({"final_epsilon": 1.5}, r"final_epsilon must lie within \[0, 1\], got 1.5"),
+        (
+            {"initial_epsilon": 0.1, "final_epsilon": 0.2},
+            "final_epsilon must be at most initial_epsilon, got 0.2 and 0.1",
+        ),
         ({"decay_steps": 0}, "decay_steps must be at least 1, got 0"),
         ({"spread": -1.0}, "spread must not be negative, got -1.0"),
     ],
