@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from .exploration import epsilon_greedy
@@ -19,7 +19,7 @@ from .score_statistics import Interval, bootstrap_interval, interquartile_mean
 class ActingAgent(Protocol):
     """Chooses an action for each stack of frames, given on the CPU."""
 
-    def act(self, observations: UInt8[Tensor, "n c h w"]) -> Int[Tensor, " n"]:
+    def act(self, observations: Shaped[Tensor, "n stacked *rest"]) -> Int[Tensor, " n"]:
         """Returns one action per stack of frames."""
         ...
 
@@ -123,7 +123,7 @@ def play_games(
     shares = np.bincount(np.arange(num_games) % envs.num_envs, minlength=envs.num_envs)
     generator = np.random.default_rng(seed)
     frames, _ = envs.reset(seed=seed)
-    stacker = FrameStacker(envs.num_envs, frames.shape[1:], stack)
+    stacker = FrameStacker(envs.num_envs, frames.shape[1:], stack, dtype=frames.dtype)
     stacks = stacker.reset(frames)
     scores, lengths = np.zeros(envs.num_envs), np.zeros(envs.num_envs, np.int64)
     played = np.zeros(envs.num_envs, np.int64)

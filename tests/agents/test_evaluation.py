@@ -91,6 +91,13 @@ def test_the_agent_sees_stacks_that_begin_with_the_first_frame_repeated() -> Non
     assert counted == one_game * 2
 
 
+def test_frames_of_another_type_reach_the_agent_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CountingGames, "_frames", lambda games: games._steps[:, None].astype(np.float32) / 2)
+    agent = ConstantAgent()
+    played([[3]], num_games=1, agent=agent)
+    assert torch.equal(torch.cat(agent.seen), torch.tensor([[0, 0, 0, 0], [0, 0, 0, 0.5], [0, 0, 0.5, 1]]))
+
+
 def test_the_agent_is_asked_only_about_games_that_count() -> None:
     agent = ConstantAgent()
     played([[2], [6]], num_games=2, agent=agent)
