@@ -50,6 +50,7 @@ from scripts.run.probe_assembly import (
 )
 from scripts.run.run_directory import command_line
 from scripts.run.seeding import integer_seed
+from scripts.run.whole_file import write_json, write_text
 
 FEATURES = {"standardised": LinearConfig(), "as they are": LinearConfig(standardise=False)}
 """What the linear probe is given, each a table of its own."""
@@ -198,10 +199,8 @@ def score_cell(
 
 
 def write_failure(path: Path, reason: str, *, settings: dict[str, Any]) -> None:
-    """Writes why a cell has no scores, beside and renamed into place."""
-    beside = path.with_name(path.name + ".writing")
-    beside.write_text(json.dumps({"settings": settings, "failure": reason}, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Writes why a cell has no scores."""
+    write_json(path, {"settings": settings, "failure": reason})
 
 
 def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRecord]], failures: list[Failure]) -> Path:
@@ -218,8 +217,7 @@ def write(config: ComparePretraining, cells: dict[tuple[str, str], list[ProbeRec
         lines = (f"- {failure.game}, {failure.row}, seed {failure.seed}: {failure.reason}" for failure in failures)
         parts.append("## Failed, in no table\n\n" + "\n".join(lines))
     text = "\n\n".join(parts) + "\n"
-    config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / "scores.md").write_text(text, encoding="utf-8")
+    write_text(config.output / "scores.md", text)
     records = [record for of_game in cells.values() for record in of_game]
     write_scores(config.output / "scores.json", records, settings=config_to_json(config))
     print(text)

@@ -51,7 +51,7 @@ class PretrainEncoder:
 
     @property
     def run_to_build(self) -> PretrainRunConfig:
-        """The run's settings, of a resumed one with its own copy of an encoder that is gone from where it was."""
+        """The run's settings, of a resumed one with its own copy of the encoder it began with."""
         return self.run if self.resume is None else with_initial_encoder(self.run, self.resume)
 
 

@@ -114,7 +114,7 @@ def keep_encoder(config: DQNRunConfig, run: Path) -> None:
 
 
 def with_kept_encoder(config: DQNRunConfig, run: Path) -> DQNRunConfig:
-    """Returns a run's configuration with the encoder of its own folder, where there is none at the path it names."""
+    """Returns a run's configuration with its own copy of the encoder it began with."""
     return replace(config, encoder=starting_encoder.kept_encoder(config.encoder, run / KEPT_ENCODER))
 
 

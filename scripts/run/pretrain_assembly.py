@@ -73,7 +73,7 @@ def keep_initial_encoder(config: PretrainRunConfig, run: Path) -> None:
 
 
 def with_initial_encoder(config: PretrainRunConfig, run: Path) -> PretrainRunConfig:
-    """Returns a run's configuration with the encoder it began with, where there is none at the path it names."""
+    """Returns a run's configuration with its own copy of the encoder it began with."""
     return replace(config, encoder=kept_encoder(config.encoder, run / INITIAL_ENCODER))
 
 
