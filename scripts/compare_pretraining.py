@@ -5,7 +5,8 @@
 
 Every method pretrains for the same minutes on the same frames of random play, and its encoder is probed twice, with
 features standardised and as they are (docs/probing.md). Beside the methods stand the ends of the scale, probed
-likewise: the same architecture at random initialisation, and trained end to end on the labels for those minutes.
+likewise: the same architecture at random initialisation, and trained end to end on the labels for those minutes. Above
+them stands what no encoder scores: always answering the most frequent value.
 
 Every method with every game and seed is a cell in OUTPUT/GAME/METHOD/seedN: finished ones are skipped when the command
 is given again, and the one that was stopped goes on where it was. One whose loss became infinite or not a number has
@@ -42,6 +43,7 @@ from scripts.run.probe_assembly import (
     RANDOM,
     SUPERVISED,
     ProbeRecord,
+    most_frequent_record,
     probe_labels,
     probe_record,
     scores_table,
@@ -247,6 +249,9 @@ def main(config: ComparePretraining) -> None:
 
     for seed in config.seeds:  # a seed of everything first: what is there when it is stopped can be compared
         for game in config.games:
+            for features, linear in FEATURES.items():
+                probe = probe_of(game).with_linear(linear)
+                cells[game, features].append(most_frequent_record(probe, seed=seed))
             for row in rows_of(config):
                 scores = score_cell(config, row, game, seed, partial(probe_of, game))
                 if scores is None:

@@ -98,6 +98,12 @@ class EncoderProbe:
             r2 = {self.labels[place].name: score for place, score in zip(places, scores, strict=True)}
         return ProbeScores(f1, knn_f1, r2, self._summary(f1, knn_f1, r2))
 
+    def scores_of_most_frequent(self) -> ProbeScores:
+        """Returns what is scored without features, by always answering a variable's most frequent training value."""
+        most_frequent = self.parts["train"].classes.mode(dim=0).values
+        f1 = self._f1(most_frequent.expand_as(self.parts["test"].classes))
+        return ProbeScores(f1, {}, {}, self._summary(f1, {}, {}))
+
     @torch.no_grad()
     def _encode(self, encoder: Encoder, part: LabelledFrames, *, chunk: int = 256) -> Float[Tensor, "n d"]:
         assert isinstance(encoder, nn.Module)
@@ -118,7 +124,9 @@ class EncoderProbe:
         }
 
     def _summary(self, f1: dict[str, float], knn_f1: dict[str, float], r2: dict[str, float]) -> dict[str, float]:
-        summary = {"f1_mean": self._mean_over_categories(f1), "knn_f1_mean": self._mean_over_categories(knn_f1)}
+        summary = {"f1_mean": self._mean_over_categories(f1)}
+        if knn_f1:
+            summary["knn_f1_mean"] = self._mean_over_categories(knn_f1)
         small = [variable.name for variable in self.labels if variable.is_small_object]
         if small:
             summary["f1_small_objects"] = float(np.mean([f1[name] for name in small]))

@@ -13,7 +13,15 @@ from envs.ram import RAM_VARIABLES, ram_variables
 from gen_ssl.encoders import ENCODERS, Encoder
 from gen_ssl.encoders.saving import locate, read_config
 from gen_ssl.frames import FrameStore, Split
-from gen_ssl.probing import EncoderProbe, LabelReader, Labels, SupervisedConfig, frame_labels, train_supervised
+from gen_ssl.probing import (
+    EncoderProbe,
+    LabelReader,
+    Labels,
+    ProbeScores,
+    SupervisedConfig,
+    frame_labels,
+    train_supervised,
+)
 
 from .devices import computes_in_bfloat16
 from .progress import Progress
@@ -21,6 +29,7 @@ from .seeding import integer_seed
 from .whole_file import write_json
 
 RANDOM, SUPERVISED = "random initialisation", "trained end to end"  # the ends of a probe's scale, in tables
+MOST_FREQUENT = "most frequent value"  # below both: no encoder at all
 
 
 def probe_labels(store: FrameStore) -> LabelReader:
@@ -81,7 +90,15 @@ def probe_record(
     probe: EncoderProbe, name: str, features: Mapping[Split, Float[Tensor, "_ d"]], *, seed: int
 ) -> ProbeRecord:
     """Returns the scores of `probe.features(encoder)` under the encoder's name in tables."""
-    scores = probe.scores(features, seed=integer_seed(seed, "probing"))
+    return _record(probe, name, probe.scores(features, seed=integer_seed(seed, "probing")), seed=seed)
+
+
+def most_frequent_record(probe: EncoderProbe, *, seed: int) -> ProbeRecord:
+    """Returns the scores of no encoder at all, which a probe that has learned nothing has too."""
+    return _record(probe, MOST_FREQUENT, probe.scores_of_most_frequent(), seed=seed)
+
+
+def _record(probe: EncoderProbe, name: str, scores: ProbeScores, *, seed: int) -> ProbeRecord:
     return ProbeRecord(
         encoder=name,
         game=probe.store.games[0],

@@ -18,7 +18,7 @@ from scripts.compare_pretraining import (
     score_cell,
     write,
 )
-from scripts.run.probe_assembly import RANDOM, SUPERVISED, ProbeRecord
+from scripts.run.probe_assembly import MOST_FREQUENT, RANDOM, SUPERVISED, ProbeRecord
 
 
 def comparison(folder, **settings):
@@ -68,7 +68,7 @@ def test_a_comparison_given_again_makes_only_what_is_missing(tmp_path, monkeypat
     config = comparison(tmp_path)
     main(config)
     records = json.loads((config.output / "scores.json").read_text())["scores"]
-    rows = [row.label for row in rows_of(config)]
+    rows = [MOST_FREQUENT, *(row.label for row in rows_of(config))]
     assert [record["encoder"] for record in records] == rows * 2
     assert [record["standardised"] for record in records] == [True] * len(rows) + [False] * len(rows)
     text = (config.output / "scores.md").read_text()

@@ -102,6 +102,17 @@ def test_an_encoder_has_a_score_for_every_variable_and_their_means(probe):
     assert scores.summary["f1_mean"] == pytest.approx(sum(by_category) / len(by_category))
 
 
+def test_who_always_answers_the_most_frequent_value_scores_what_its_share_gives(probe):
+    scores = probe.scores_of_most_frequent()
+    for index, label in enumerate(probe.labels):
+        train, test = (probe.parts[part].classes[:, index] for part in ("train", "test"))
+        values, counts = train.unique(return_counts=True)
+        share = (test == values[counts.argmax()]).double().mean().item()  # precision; recall is 1
+        assert scores.f1[label.name] == pytest.approx(share * 2 * share / (1 + share), abs=1e-6)
+    assert set(scores.summary) <= {"f1_mean", "f1_small_objects", "f1_action", "f1_reward"}
+    assert not scores.knn_f1
+
+
 def test_the_same_seed_gives_the_same_scores(probe):
     torch.manual_seed(0)
     encoder = NatureCNN(feature_dim=31)
