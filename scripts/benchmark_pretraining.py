@@ -84,7 +84,8 @@ def main(config: BenchmarkPretraining) -> None:
     keep_freed_memory()  # for the peer too: it is one process
     device = choose_device(config.device)
     workers = config.workers or available_cores()
-    print(f"SimCLR, NatureCNN, batch {config.batch_size}, {config.game}, {device_description(device)}")
+    conditions = f"SimCLR, NatureCNN, batch {config.batch_size}, {config.game}, {device_description(device)}"
+    print(conditions)
     with tempfile.TemporaryDirectory() as folder:
         frames = Path(folder) / "frames"
         collect_random_frames(frames, game=config.game, num_frames=config.num_frames, seed=config.seed)
@@ -101,7 +102,7 @@ def main(config: BenchmarkPretraining) -> None:
         records.append(measure_views(config, frames, device, ours=records[0]))
     print(records_table(records))
     if config.output is not None:
-        write_records(config.output, records)
+        write_records(config.output, records, conditions=conditions)
         print(config.output)
 
 

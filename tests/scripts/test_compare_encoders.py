@@ -102,6 +102,7 @@ def test_a_cell_that_diverged_is_named_below_the_table_and_not_trained_again(enc
         main(comparison(encoders, arms=config.arms, samples_per_step=2))
 
 
+@pytest.mark.slow
 def test_a_killed_cell_goes_on_from_the_last_fifth_that_it_had_done(encoders, monkeypatch, capsys):
     config = comparison(encoders, arms=("scratch",))
 
@@ -118,6 +119,7 @@ def test_a_killed_cell_goes_on_from_the_last_fifth_that_it_had_done(encoders, mo
     assert "going on from step" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["evaluate", "finish"])
 def test_ctrl_c_at_the_end_of_a_cell_ends_the_comparison(encoders, monkeypatch, capsys, where):
     config = comparison(encoders, arms=("scratch", f"frozen:{encoders}"))
