@@ -158,6 +158,12 @@ class DQN:
             values: Tensor = network(observations.to(self.device))
         return values.float()
 
+    @torch.no_grad()
+    def fit_feature_scale(self, observations: Shaped[Tensor, "n *observation"]) -> None:
+        """Measures the scale of a frozen encoder's features, for both networks; see `QNetwork`."""
+        for network in (self.network, self.target_network):
+            network.fit_scale(observations.to(self.device))
+
     def act(self, observations: Shaped[Tensor, "n *observation"]) -> Int[Tensor, " n"]:
         """Returns the greedy action of each observation, on the CPU."""
         return self.action_values(observations).argmax(dim=1).cpu()

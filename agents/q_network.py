@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from .encoder import Encoder
+from .feature_scale import FeatureScale
 
 
 class LinearHead(nn.Module):
@@ -62,10 +63,12 @@ class QNetwork(nn.Module):
         num_actions: int,
         head: HeadFactory = LinearHead,
         num_quantiles: int = 1,
+        scale_features: bool = False,
     ) -> None:
         """Builds the head for `num_actions`; raises ValueError when the encoder was made for other frames.
 
-        More than one quantile is for `DQNConfig(loss="quantile")`.
+        More than one quantile is for `DQNConfig(loss="quantile")`, `scale_features` for a frozen encoder: its features
+        go through a `FeatureScale` to the head.
         """
         super().__init__()
         if num_quantiles < 1:
@@ -80,6 +83,7 @@ class QNetwork(nn.Module):
         self.num_actions = num_actions
         self.encoder = encoder
         self.num_quantiles = num_quantiles
+        self.scale = FeatureScale(encoder.feature_dim) if scale_features else None
         self.head = head(encoder.feature_dim, num_actions, num_quantiles)
 
     def forward(self, observation: Shaped[Tensor, "b *observation"]) -> Float[Tensor, "b a"]:
@@ -91,8 +95,18 @@ class QNetwork(nn.Module):
 
         `observation` is frames, uint8 (b, c, h, w), or their features, float (b, feature_dim), which skip the encoder.
         """
-        features = observation if observation.is_floating_point() else self.encoder(observation)
+        features = self._features(observation)
         # Without autocast: bfloat16 rounds values near 1 to steps of 0.004, and Pong's actions often differ by less.
         with torch.autocast(features.device.type, enabled=False):
-            quantiles: Tensor = self.head(features.to(next(self.head.parameters()).dtype))
+            features = features.to(next(self.head.parameters()).dtype)
+            quantiles: Tensor = self.head(features if self.scale is None else self.scale(features))
         return quantiles
+
+    def fit_scale(self, observation: Shaped[Tensor, "b *observation"]) -> None:
+        """Measures the scale of the features, where there is one, on observations as `quantiles` takes them."""
+        if self.scale is not None:
+            self.scale.fit(self._features(observation).float())
+
+    def _features(self, observation: Shaped[Tensor, "b *observation"]) -> Float[Tensor, "b d"]:
+        features: Tensor = observation if observation.is_floating_point() else self.encoder(observation)
+        return features

@@ -243,6 +243,7 @@ class Training:
         config, replay, agent = self.config, self.replay, self.agent
         if self._held_out is None:
             self._held_out = replay.sample(config.held_out_states, self._generator).observation.cpu()
+            agent.fit_feature_scale(self._held_out)
         beta = self._importance_exponent()
         replay.discount = self.discount
         while self._samples_owed >= config.batch_size:

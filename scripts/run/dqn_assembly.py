@@ -54,6 +54,7 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
         num_actions=num_actions(games),
         head=DuelingHead if config.dueling else LinearHead,
         num_quantiles=config.num_quantiles,
+        scale_features=config.encoder_mode == "frozen",
     )
     return DQN(
         network,
@@ -66,7 +67,9 @@ def build_agent(config: DQNRunConfig, games: SeededEpisodes, *, device: torch.de
 
 
 def _autocast_dtype(config: DQNRunConfig, device: torch.device) -> torch.dtype | None:
-    bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
+    automatic = config.precision == "auto" and computes_in_bfloat16(device)
+    # A frozen encoder's features may differ by less than bfloat16 tells apart, and are computed once a step.
+    bfloat16 = config.precision == "bfloat16" or (automatic and config.encoder_mode != "frozen")
     return torch.bfloat16 if bfloat16 else None
 
 

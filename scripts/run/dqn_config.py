@@ -108,14 +108,17 @@ PRESETS: dict[str, DQNRunConfig] = {
             learning_rate_decay_updates=47_000,  # 3,000,000 steps
             optimizer_epsilon=1.5e-4,  # Hessel et al. 2018, table 1
             max_gradient_norm=10.0,
-            target_update_every_updates=125,  # 8,000 steps
+            target_update_every_updates=62,  # 4,000 steps
         ),
         replay=ReplayConfig(capacity=200_000, n_step=5, discount=0.98, prioritised=True),
         training=TrainingConfig(
-            total_steps=3_000_000,
+            total_steps=4_000_000,
             learning_starts=10_000,
             batch_size=256,
             samples_per_step=4,
+            final_discount=0.995,
+            discount_growth_starts=800_000,  # from a score of about 10 in Pong
+            discount_growth_steps=200_000,
             log_every_steps=2_000,
             exploration=ExplorationConfig(final_epsilon=0.02, decay_steps=100_000),
         ),

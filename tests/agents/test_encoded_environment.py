@@ -46,7 +46,7 @@ def frozen_encoder(seed=0):
 def make_training(encoder, *, seed=0):
     torch.manual_seed(seed)
     games = EncodedEnvironment(make_catch_vector(num_envs=NUM_ENVS, seed=seed), encoder, device=CPU)
-    network = QNetwork(encoder, observation_shape=(STACK, 84, 84), num_actions=3)
+    network = QNetwork(encoder, observation_shape=(STACK, 84, 84), num_actions=3, scale_features=True)
     config = DQNConfig(optimizer="adam", learning_rate=1e-3, target_update_every_updates=5)
     capacity = NUM_ENVS * 67
     storage = RawStorage(capacity, (FEATURES,), dtype=torch.float32)
@@ -116,8 +116,19 @@ def test_a_frozen_encoder_has_no_gradient_and_does_not_move_while_the_head_learn
     assert not torch.equal(training.agent.network.head.action_values.weight, head_before["action_values.weight"])
 
 
+def test_the_scale_of_the_features_is_measured_when_learning_starts():
+    training = make_training(frozen_encoder())
+    list(train(training))
+    agent = training.agent
+    expected = training._held_out.double().mean(dim=0).float()
+    for network in (agent.network, agent.target_network):
+        torch.testing.assert_close(network.scale.mean, expected)
+        assert not torch.equal(network.scale.deviation, torch.ones(FEATURES))
+
+
 def test_values_of_features_are_the_values_of_the_frames_they_come_from():
     training = make_training(frozen_encoder())
+    list(train(training))
     frames = torch.randint(256, (7, STACK, 84, 84), dtype=torch.uint8)
     features = training.agent.network.encoder(frames)
     assert torch.equal(training.agent.action_values(features), training.agent.action_values(frames))
