@@ -41,6 +41,7 @@ from scripts.run.devices import DeviceName
 from scripts.run.dqn_config import PRESETS, DQNRunConfig
 from scripts.run.run_directory import RunDirectory, command_line
 from scripts.run.tensorboard import read_scalars
+from scripts.run.whole_file import write_figure, write_json, write_text
 from scripts.train_dqn import DivergedRunError, TrainDQN
 from scripts.train_dqn import main as train_dqn
 
@@ -287,7 +288,7 @@ def draw(results: Sequence[Cell | Failure], path: Path) -> None:
         panel.set(title=game, xlabel="environment steps (4 frames each)", ylabel="score")
         panel.grid(alpha=0.3)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure)
     plt.close(figure)
 
 
@@ -299,9 +300,9 @@ def write(config: CompareEncoders, results: Sequence[Cell | Failure]) -> Path:
         lines = (f"- {failure.game}, {failure.arm}, seed {failure.seed}: {failure.reason}" for failure in failures)
         parts.append("Failed:\n\n" + "\n".join(lines))
     text = "\n\n".join(parts)
-    (config.output / "scores.md").write_text(f"`{command_line()}`\n\n{text}\n\n{NOT_COUNTED}\n", encoding="utf-8")
+    write_text(config.output / "scores.md", f"`{command_line()}`\n\n{text}\n\n{NOT_COUNTED}\n")
     records: list[dict[str, Any]] = [result._asdict() for result in results]
-    (config.output / "scores.json").write_text(json.dumps(records, indent=1) + "\n")
+    write_json(config.output / "scores.json", records)
     draw(results, config.output / "scores.png")
     print(text)
     return config.output

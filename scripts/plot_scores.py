@@ -23,6 +23,7 @@ from matplotlib import pyplot as plt
 from scripts.run.command_line import run_command
 from scripts.run.run_directory import RunDirectory
 from scripts.run.run_names import distinct_names
+from scripts.run.whole_file import write_figure
 
 PEER_COLUMNS = ("env_steps", "wall_seconds", "mean_return")
 
@@ -40,6 +41,8 @@ class PlotScores:
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("name at least one run directory")
+        if self.output.suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"a plot ends in .png, .svg or .pdf, got {self.output.name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,7 @@ def main(config: PlotScores) -> None:
     for axes in (against_steps, against_time):
         axes.grid(alpha=0.3)
     figure.legend(*against_steps.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.savefig(config.output, dpi=110)
+    write_figure(config.output, figure)
     print("| run | step | minute | games | mean score | lowest | highest |\n|---|---:|---:|---:|---:|---:|---:|")
     for name, evaluations in records:
         for record in evaluations:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from scripts.run.benchmark_records import BenchmarkRecord, records_table, write_records
 from scripts.run.command_line import run_command
+from scripts.run.whole_file import write_figure
 from seqmodels.tasks.listops_trees import CLOSE, DIGIT, OPERATOR, ListOpsShape, evaluate, grow_trees
 from seqmodels.tasks.path_search import ends_are_joined
 from seqmodels.tasks.pathfinder_images import PathfinderImages, draw_pathfinder
@@ -224,8 +225,7 @@ def draw_pictures(path: Path, drawn: dict[int, PathfinderImages], *, num_each: i
         for axis, image in zip(row, chosen, strict=False):
             axis.imshow(images.images[image], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axis.set_title(f"{size} px: {images.labels[image]}", fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    write_figure(path, figure, dpi=150)
 
 
 if __name__ == "__main__":

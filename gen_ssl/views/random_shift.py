@@ -72,7 +72,7 @@ def _shift_by_copying(frames: UInt8[Tensor, "b c h w"], offsets: list[list[int]]
     shifted = torch.empty(frames.shape, dtype=torch.uint8)
     # Python's slices of memory cost a third of NumPy's, NumPy's views a tenth of PyTorch's: there are several a stack.
     target = shifted.numpy()
-    target_bytes, source_bytes = (memoryview(array).cast("B") for array in (target, frames.contiguous().numpy()))
+    target_bytes, source_bytes = (array.data.cast("B") for array in (target, frames.contiguous().numpy()))
     columns = target.reshape(batch_size, channels * height, width).transpose(2, 0, 1)
     rows = target.transpose(2, 0, 1, 3)
     size = channels * height * width

@@ -15,6 +15,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from .sequence_costs import Cost
 from .sequence_result import SequenceResult
 from .sequence_tables import by_model
+from .whole_file import write_figure
 
 
 def plot_curves(path: Path, results: Sequence[SequenceResult]) -> None:
@@ -89,5 +90,5 @@ def _finish(figure: Any, panels: Sequence[Any], path: Path, *, title: str) -> No
         panel.grid(alpha=0.3)
     panels[0].set_title(title)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=110)
+    write_figure(path, figure)
     plt.close(figure)

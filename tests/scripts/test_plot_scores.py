@@ -74,3 +74,8 @@ def test_a_peer_without_a_column_is_refused(tmp_path):
 def test_a_folder_without_evaluations_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="it has no evaluations.json"):
         plot_scores.main(PlotScores(runs=(tmp_path,)))
+
+
+def test_another_kind_of_picture_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a plot ends in .png, .svg or .pdf, got 'scores'"):
+        PlotScores(runs=(tmp_path,), output=tmp_path / "scores")
