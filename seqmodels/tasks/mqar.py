@@ -68,8 +68,7 @@ class MQAR:
             num_outputs=self.vocab_size,
             max_length=max(size.length for size in self.sizes),
             metric="accuracy",
-            # Whoever knows only that the value is one of those shown.
-            chance=float(np.average([1 / s.num_pairs for s in self.sizes], weights=[s.weight for s in self.sizes])),
+            chance=self._chance(),
         )
 
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
@@ -91,6 +90,11 @@ class MQAR:
     def at_size(self, length: int, num_pairs: int) -> "MQAR":
         """Returns the task with rows of this one size."""
         return replace(self, sizes=(MQARSize(length=length, num_pairs=num_pairs),))
+
+    def _chance(self) -> float:
+        """Returns the accuracy of who guesses among the values shown: one answer a row right, of as many as pairs."""
+        rows = sum(size.weight for size in self.sizes)
+        return rows / sum(size.weight * size.num_pairs for size in self.sizes)
 
     def _shares(self) -> list[float]:
         total = sum(size.weight for size in self.sizes)

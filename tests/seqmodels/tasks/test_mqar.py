@@ -2,7 +2,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
 
+from seqmodels.scoring import score
 from seqmodels.tasks import MQAR, NOT_SCORED, MQARSize
 
 
@@ -71,9 +73,13 @@ def test_a_longer_row_keeps_the_most_pairs_that_fit():
     assert task.at_size(48, 12).sizes == (MQARSize(length=48, num_pairs=12),)
 
 
-def test_chance_is_to_guess_among_the_values_that_were_shown():
+def test_always_answering_the_first_value_shown_gives_the_chance_level():
     sizes = (MQARSize(length=22, num_pairs=5, weight=3), MQARSize(length=12, num_pairs=2))
-    assert MQAR(vocab_size=31, sizes=sizes).spec.chance == pytest.approx(0.75 / 5 + 0.25 / 2)
+    task = MQAR(vocab_size=31, sizes=sizes, num_validation=128)
+    (batch,) = task.batches("validation", batch_size=128, seed=0)
+    answers = F.one_hot(batch.inputs[:, 1:2].expand_as(batch.targets), task.vocab_size).float()
+    scores = score(answers, batch.targets, task.spec.output)
+    assert float(scores.correct / scores.answers) == pytest.approx(task.spec.chance)
 
 
 @pytest.mark.parametrize(
