@@ -44,7 +44,7 @@ class TaskFolders(NamedTuple):
 
 TaskFactory = Callable[[TaskFolders], Task]
 
-# Arora et al. 2023 (zoology, figure 2): sizes by the number of their training examples.
+# Arora et al. 2024 (Based, figure 2; zoology's arxiv24_based_figure2): sizes by the number of their training examples.
 _MQAR_PAPER_SIZES = (
     MQARSize(length=64, num_pairs=4, weight=100_000),
     MQARSize(length=128, num_pairs=8, weight=20_000),
@@ -72,7 +72,7 @@ TASKS: dict[str, dict[str, TaskFactory]] = {
         "laptop": lambda _: MQAR(
             vocab_size=256, sizes=(MQARSize(length=64, num_pairs=4), MQARSize(length=128, num_pairs=8))
         ),
-        "paper": lambda _: MQAR(vocab_size=8192, sizes=_MQAR_PAPER_SIZES),
+        "paper": lambda _: MQAR(vocab_size=8192, sizes=_MQAR_PAPER_SIZES, random_fillers=True),
     },
     "adding": {
         "laptop": lambda _: Adding(length=500),

@@ -34,6 +34,13 @@ def test_the_published_sizes_are_those_of_the_papers(published):
     assert make_task("pathfinder", preset="paper-128").spec.max_length == 128**2
 
 
+@pytest.mark.parametrize(("preset", "blank"), [("laptop", 1 - 12 / 64), ("paper", 1 / 8192)])
+def test_the_published_mqar_alone_has_random_tokens_between_queries(preset, blank):
+    # Both sizes of `laptop` have three tokens a pair in 16 positions a pair.
+    batch = next(make_task("mqar", preset=preset).batches("train", batch_size=7, seed=0))
+    assert (batch.inputs == 0).float().mean().item() == pytest.approx(blank, abs=0.01)
+
+
 def test_an_unknown_task_is_answered_with_the_nearest_names():
     with pytest.raises(ValueError, match="unknown task 'selective-coping'; nearest names: selective-copying, copying"):
         make_task("selective-coping")
