@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -220,12 +220,14 @@ class SequenceTraining:
     def evaluate(self, split: Split, *, task: Task | None = None, max_examples: int | None = None) -> Metrics:
         """Returns loss and accuracies of a split, of this task or of another of the same specification.
 
-        Every process takes its share of the batches; none is begun once `max_examples` are reached.
+        Every process takes its share of the batches. `max_examples` takes no more than so many, the first of the split.
         """
         task = self.task if task is None else task
         batch_size = max(1, self.config.evaluation_tokens // task.spec.max_length)
-        num_batches = None if max_examples is None else math.ceil(max_examples / batch_size)
-        batches = islice(task.batches(split, batch_size=batch_size, seed=self.seed), num_batches)
+        batch_size = batch_size if max_examples is None else min(batch_size, max_examples)
+        batches = task.batches(split, batch_size=batch_size, seed=self.seed)
+        if max_examples is not None:
+            batches = first_examples(batches, max_examples, rows_per_example=task.spec.sequences_per_example)
         sums = torch.zeros(5, device=self.fabric.device)
         # Not the wrapped module: it would wait for processes that have fewer batches than this one.
         self.model.eval()
@@ -235,6 +237,16 @@ class SequenceTraining:
                 outputs = self.model(share.inputs, share.lengths)
             sums += score(outputs, share.targets, task.spec.output).detached()
         return mean_scores(summed(sums, self.fabric), task)
+
+
+def first_examples(batches: Iterable[Batch], num_examples: int, *, rows_per_example: int) -> Iterator[Batch]:
+    """Yields batches until there are so many examples, the last one cut where it has more."""
+    for batch in batches:
+        rows = num_examples * rows_per_example
+        yield Batch(batch.inputs[:rows], batch.lengths[:rows], batch.targets[:num_examples])
+        num_examples -= len(batch.targets)
+        if num_examples <= 0:
+            return
 
 
 def validation_rank(metrics: Metrics) -> tuple[float, float]:

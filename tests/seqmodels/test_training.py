@@ -16,8 +16,15 @@ from seqmodels.optimization import OptimizerConfig, build_optimizer, build_sched
 from seqmodels.scoring import score
 from seqmodels.tasks.adding import Adding
 from seqmodels.tasks.selective_copying import SelectiveCopying
-from seqmodels.tasks.task import NOT_SCORED
-from seqmodels.training import Interval, NonFiniteLossError, SequenceTraining, SequenceTrainingConfig, train
+from seqmodels.tasks.task import NOT_SCORED, Batch
+from seqmodels.training import (
+    Interval,
+    NonFiniteLossError,
+    SequenceTraining,
+    SequenceTrainingConfig,
+    first_examples,
+    train,
+)
 
 COPYING = SelectiveCopying(num_slots=7, num_tokens=3, vocab_size=5, num_validation=13, num_test=11)
 
@@ -214,6 +221,24 @@ def test_state_space_parameters_learn_at_their_own_lower_rate_without_decay():
             rate,
             expected,
         ]
+
+
+@pytest.mark.parametrize(("asked", "batches"), [(3, [3]), (5, [5]), (7, [5, 2]), (10, [5, 5]), (12, [5, 5, 1])])
+def test_a_test_on_so_many_rows_takes_exactly_the_first_of_them(asked, batches):
+    # Rows of 10 tokens, and batches of 50: five rows. The split has eleven.
+    training = make_training()
+    seen = []
+    training.model.register_forward_hook(lambda module, inputs, outputs: seen.append(inputs[0]))
+    training.evaluate("test", max_examples=asked)
+    assert [len(rows) for rows in seen] == batches
+    every = next(COPYING.batches("test", batch_size=11, seed=0)).inputs
+    assert torch.equal(torch.cat(seen), every[:asked])
+
+
+def test_of_examples_with_two_rows_a_cut_batch_keeps_both():
+    batch = Batch(inputs=torch.arange(12).reshape(6, 2), lengths=torch.arange(6), targets=torch.arange(3))
+    (cut,) = first_examples([batch, batch], 2, rows_per_example=2)
+    assert_same(tuple(cut), (batch.inputs[:4], batch.lengths[:4], batch.targets[:2]))
 
 
 def test_training_stops_early_once_validation_no_longer_improves_and_the_best_weights_come_back():
