@@ -37,6 +37,8 @@ class TrainSequenceModel:
     threads: int = 0  # CPU threads of each process; 0: all cores
 
     def __post_init__(self) -> None:
+        if self.num_processes < 1:
+            raise ValueError(f"num_processes must be at least 1, got {self.num_processes}")
         if self.resume is not None and self.run_directory is not None:
             raise ValueError("a resumed run goes on in its own folder: give --resume or --run-directory, not both")
 

@@ -28,6 +28,12 @@ def choose_device(name: DeviceName = "auto") -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def check_device_count(device: torch.device, count: int) -> None:
+    """Raises ValueError where fewer than `count` GPUs are there; processes on a CPU share it, however many."""
+    if device.type == "cuda" and count > torch.cuda.device_count():
+        raise ValueError(f"{count} GPUs were asked for, but PyTorch sees {torch.cuda.device_count()} here")
+
+
 def device_description(device: torch.device) -> str:
     """Returns the device in words, for a log and for the figures that are published with it."""
     if device.type == "cuda":

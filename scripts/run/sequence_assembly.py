@@ -24,13 +24,18 @@ from seqmodels.tasks import Task, TaskOfAnyLength, TaskSpec, make_task
 from seqmodels.training import SequenceTraining, SequenceTrainingConfig
 
 from .atari_sequences import ATARI_QUESTIONS, atari_task
+from .devices import check_device_count
 from .seeding import integer_seed
 from .sequence_config import SequenceRunConfig, with_total_steps
 from .sequence_costs import Workload
 
 
 def build_fabric(config: SequenceRunConfig, device: torch.device, *, num_processes: int = 1) -> Fabric:
-    """Returns a launched Fabric with the run's precision on `num_processes` devices of this kind."""
+    """Returns a launched Fabric with the run's precision on `num_processes` devices of this kind.
+
+    Raises ValueError where there are fewer.
+    """
+    check_device_count(device, num_processes)
     precision: dict[str, Any] = {"precision": "bf16-mixed" if config.precision == "bfloat16" else "32-true"}
     if config.precision == "float16":
         precision = {"plugins": [MixedPrecision("16-mixed", device.type)]}  # by name, Fabric refuses it on a CPU

@@ -347,6 +347,12 @@ def test_task_and_preset_set_all_flags_and_a_resumed_run_keeps_its_own(tmp_path)
     assert starting_point(["--resume", str(tmp_path / "run"), "--device", "cpu"]).run == TINY
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_run_has_one_process_at_least(number):
+    with pytest.raises(ValueError, match=f"num_processes must be at least 1, got {number}"):
+        TrainSequenceModel(run=TINY, num_processes=number)
+
+
 def test_a_resumed_run_is_given_no_other_folder(tmp_path):
     with pytest.raises(ValueError, match="give --resume or --run-directory, not both"):
         TrainSequenceModel(run=TINY, resume=tmp_path / "run", run_directory=tmp_path / "other")

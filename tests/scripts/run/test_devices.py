@@ -11,6 +11,7 @@ import torch
 from scripts.run.devices import (
     available_cores,
     can_compile,
+    check_device_count,
     choose_device,
     computes_in_bfloat16,
     device_description,
@@ -39,6 +40,14 @@ def test_auto_takes_a_gpu_where_there_is_one() -> None:
 def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
     with pytest.raises(ValueError, match="device 'cuda' was asked for, but PyTorch .* sees no GPU here: use 'cpu' or"):
         choose_device("cuda")
+
+
+def test_more_gpus_than_there_are_is_an_error_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_device_count(torch.device("cuda", 0), 2)
+    check_device_count(torch.device("cpu"), 3)
+    with pytest.raises(ValueError, match="3 GPUs were asked for, but PyTorch sees 2 here"):
+        check_device_count(torch.device("cuda", 0), 3)
 
 
 @pytest.mark.gpu

@@ -41,6 +41,12 @@ def test_a_setting_that_a_mixer_does_not_have_is_refused(name, setting, message)
         model_of(name, **setting)
 
 
+def test_a_process_for_which_there_is_no_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="3 GPUs were asked for, but PyTorch sees 2 here"):
+        build_fabric(DIGITS, torch.device("cuda"), num_processes=3)
+
+
 def test_pixels_come_as_tokens_where_asked_for_and_before_and_after_pretraining():
     def input_layer(**changes):
         parts = build_parts(replace(DIGITS, **changes), build_fabric(DIGITS, torch.device("cpu")))
