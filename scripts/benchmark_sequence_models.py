@@ -81,7 +81,13 @@ def main(config: BenchmarkSequenceModels) -> None:
 
 def passes(config: BenchmarkSequenceModels, device: str) -> list[Entry]:
     """Returns what is compared: each model's layer, ours and those of the peers that are there."""
-    layer = partial(Layer, d_model=config.d_model, d_state=config.d_state, batch_size=config.batch_size)
+    layer = partial(
+        Layer,
+        d_model=config.d_model,
+        d_state=config.d_state,
+        batch_size=config.batch_size,
+        max_length=max(config.lengths),
+    )
     return [
         Entry(
             benchmark=model,
@@ -96,7 +102,14 @@ def passes(config: BenchmarkSequenceModels, device: str) -> list[Entry]:
 
 def steppings(config: BenchmarkSequenceModels) -> list[Stepping]:
     """Returns the models whose steps are measured."""
-    layer = partial(Layer, implementation=OURS, d_model=config.d_model, batch_size=1, d_state=config.d_state)
+    layer = partial(
+        Layer,
+        implementation=OURS,
+        d_model=config.d_model,
+        batch_size=1,
+        d_state=config.d_state,
+        max_length=max(config.contexts) + Stepping.steps,
+    )
     return [Stepping(layer=layer(model=model)) for model in config.models]
 
 

@@ -29,6 +29,7 @@ class Layer:
     batch_size: int
     d_state: int | None = None  # None, and auto: the mixer's own
     backend: Backend = "auto"  # of a selective scan
+    max_length: int | None = None  # the longest row, of a mixer that has to know it; None: the mixer's own
 
     def __call__(self, device: str) -> Workload:
         """Returns forward and backward of a batch of a length."""
@@ -52,7 +53,7 @@ class Layer:
         if self.implementation != OURS:
             return PEERS[self.implementation, self.model](self)
         known = inspect.signature(MIXERS[self.model]).parameters
-        asked: dict[str, Any] = {"d_state": self.d_state, "backend": self.backend}
+        asked: dict[str, Any] = {"d_state": self.d_state, "backend": self.backend, "max_length": self.max_length}
         options = {name: value for name, value in asked.items() if name in known and value is not None}
         mixer: Any = make_mixer(self.model, self.d_model, **options)
         assert isinstance(mixer, nn.Module)

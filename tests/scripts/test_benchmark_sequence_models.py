@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from scripts.benchmark_sequence_models import BenchmarkSequenceModels, main
+from scripts.benchmark_sequence_models import BenchmarkSequenceModels, main, passes, steppings
 from scripts.run.benchmark_records import BenchmarkRecord
 from scripts.run.sequence_costs import CostSettings, costs_in_a_fresh_process, rising
 from scripts.run.sequence_workloads import PEERS, Layer, Stepping, installed_peers
@@ -109,6 +109,16 @@ def test_a_layer_is_built_with_the_states_and_the_backend_asked_for():
     ).build()
     assert (mamba.d_state, mamba.backend) == (3, "torch")
     assert Layer(implementation="cartridge", model="gru", d_model=8, batch_size=2, d_state=3).build().d_model == 8
+
+
+def test_learned_positions_reach_as_far_as_the_longest_pass_and_the_last_step_after_the_longest_context():
+    config = BenchmarkSequenceModels(
+        models=("attention-learned",), lengths=(1_100, 7), contexts=(1_050, 3), d_model=8, batch_size=1
+    )
+    (entry,) = passes(config, "cpu")
+    entry.subject("cpu")(1_100)()
+    (stepping,) = steppings(config)
+    stepping("cpu")(1_050)()
 
 
 @pytest.mark.parametrize(
