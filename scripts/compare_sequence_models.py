@@ -107,15 +107,18 @@ class Comparison:
     """The cells of a comparison, trained or found in its folder."""
 
     def __init__(self, config: CompareSequenceModels) -> None:
-        """Builds every model once: what cannot be built is refused before anything is trained or written."""
+        """Builds every model once, and looks at every cell that is there.
+
+        What cannot be built, and cells with other settings, are refused before anything is trained or written.
+        """
         self.config = config
         self.settings: TaskPreset = preset_for(config.task, config.preset_name)
         self.rates = config.learning_rates or self.settings.learning_rates
         self.models = planned_models(config, self.settings)
         self.device = choose_device(config.device)
         for model in self.models:
-            for rate in self.rates:
-                with_learning_rate(model, rate)
+            for run in self.planned_cells(model):
+                self.begun(run)  # raises where its settings are others
             build_parts(model, build_fabric(model, self.device))
         self.searched: list[Cell] = []
         self.cells: list[Cell] = []
@@ -128,8 +131,7 @@ class Comparison:
 
     def run(self) -> bool:
         """Trains every cell that is not finished; returns False when it was stopped before the last."""
-        searches = len(self.rates) if len(self.rates) > 1 else 0
-        cells = len(self.models) * (searches + len(self.config.seeds))
+        cells = sum(len(self.search_runs(model)) + len(self.config.seeds) for model in self.models)
         print(f"{cells} cells on {device_description(self.device)}, in {self.config.folder}", file=sys.stderr)
         for model in self.models:
             tried = self.search(model)
@@ -144,8 +146,8 @@ class Comparison:
                 max(learned, key=lambda result: result.last_validation_rank).learning_rate if tried else self.rates[0]
             )
             self.chosen.append(with_learning_rate(model, rate))
-            for seed in self.config.seeds:
-                cell = self.cell(replace(self.chosen[-1], seed=seed))
+            for run in self.seed_runs(model, rate):
+                cell = self.cell(run)
                 if cell is None:
                     return False
                 self.cells.append(cell)
@@ -153,8 +155,16 @@ class Comparison:
             raise ValueError(f"every model diverged, with rates from {min(self.rates):g} up: try smaller ones")
         return True
 
-    def search(self, model: SequenceRunConfig) -> list[Cell] | None:
-        """Returns a short run of the first seed with each rate, none where there is no choice, None when stopped."""
+    def planned_cells(self, model: SequenceRunConfig) -> list[SequenceRunConfig]:
+        """Returns every run of a model that may be trained: its search, and each seed with each rate."""
+        return self.search_runs(model) + [run for rate in self.rates for run in self.seed_runs(model, rate)]
+
+    def seed_runs(self, model: SequenceRunConfig, rate: float) -> list[SequenceRunConfig]:
+        """Returns the run of each seed with a rate."""
+        return [with_learning_rate(replace(model, seed=seed), rate) for seed in self.config.seeds]
+
+    def search_runs(self, model: SequenceRunConfig) -> list[SequenceRunConfig]:
+        """Returns a short run of the first seed with each rate, none where there is no choice."""
         if len(self.rates) == 1:
             return []
         budget = model.training.total_steps / self.settings.run.training.total_steps
@@ -162,32 +172,47 @@ class Comparison:
         tried = replace(model, seed=self.config.seeds[0])
         if steps != model.training.total_steps:  # a search on the whole budget is that seed's cell as well
             tried = with_budget(replace(tried, test_lengths=()), steps)
+        return [with_learning_rate(tried, rate) for rate in self.rates]
+
+    def search(self, model: SequenceRunConfig) -> list[Cell] | None:
+        """Returns the cells of a model's search, None when stopped."""
         found: list[Cell] = []
-        for rate in self.rates:
-            cell = self.cell(with_learning_rate(tried, rate))
+        for run in self.search_runs(model):
+            cell = self.cell(run)
             if cell is None:
                 return None
             found.append(cell)
         return found
 
+    def folder_of(self, run: SequenceRunConfig) -> Path:
+        """Returns the folder of a cell."""
+        name = f"seed{run.seed}-rate{run.training.optimizer.learning_rate:g}-steps{run.training.total_steps}"
+        return self.config.folder / run.label / name
+
+    def begun(self, run: SequenceRunConfig) -> RunDirectory | None:
+        """Returns the folder of a cell that was begun, else None. Raises ValueError where it has other settings."""
+        path = self.folder_of(run)
+        if not (path / "config.json").exists():
+            return None
+        directory = RunDirectory.open(path)
+        directory.check_config(run)
+        return directory
+
     def cell(self, run: SequenceRunConfig) -> Cell | None:
         """Returns a finished cell: found, gone on with or trained from the start; None when stopped."""
-        name = f"seed{run.seed}-rate{run.training.optimizer.learning_rate:g}-steps{run.training.total_steps}"
-        path = self.config.folder / run.label / name
-        resumes = (path / "config.json").exists()
-        if resumes:
-            directory = RunDirectory.open(path)
-            directory.check_config(run)
+        path = self.folder_of(run)
+        name = path.name
+        begun = self.begun(run)
+        if begun is not None:
             finished = SequenceResult.read(path) or Divergence.read(path)
             if finished is not None:
                 return finished
-        else:
-            directory = RunDirectory.create(path, config=run, label=name)
+        directory = begun or RunDirectory.create(path, config=run, label=name)
         print(f"{run.label}, {name}", file=sys.stderr)
         try:
             fabric = build_fabric(run, self.device)
             parts = build_parts(run, fabric)
-            return train_to_the_end(SequenceRun(run, directory, parts, fabric, resumes=resumes))
+            return train_to_the_end(SequenceRun(run, directory, parts, fabric, resumes=begun is not None))
         except NonFiniteLossError as error:
             print(f"{run.label}, {name} diverged: {error}", file=sys.stderr)
             rate = run.training.optimizer.learning_rate

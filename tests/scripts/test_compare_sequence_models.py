@@ -108,9 +108,18 @@ def test_a_comparison_that_was_stopped_goes_on_and_trains_no_finished_cell_again
     assert results_of(tmp_path) == results_of(finished)
 
 
-def test_other_settings_in_the_same_folder_are_refused(finished):
-    with pytest.raises(ValueError, match=r"another configuration: test_lengths"):
-        Comparison(comparison(finished, test_lengths=(13,))).run()
+def test_other_settings_in_the_same_folder_are_refused_before_another_model_is_trained(finished):
+    with pytest.raises(ValueError, match=r"lstm/.* another configuration: architecture.d_model \(7 then, 14 now\)"):
+        compare_sequence_models.main(comparison(finished, models=("s4", "lstm"), d_model=14))
+    assert not (finished / "s4").exists()
+
+
+@pytest.mark.parametrize("cell", ["gru/seed1-rate0.01-steps2", "lstm/seed2-rate0.001-steps5"])
+def test_every_cell_that_may_come_is_looked_at_before_anything_is_trained(cell, tmp_path):
+    other = replace(preset_for("selective-copying", "laptop").run, model=cell[:3])
+    RunDirectory.create(tmp_path / cell, config=other, label="other")
+    with pytest.raises(ValueError, match=f"{cell} cannot be resumed with another configuration"):
+        Comparison(comparison(tmp_path))
 
 
 def test_a_search_on_the_whole_budget_is_that_seeds_cell_as_well(tmp_path):
@@ -198,7 +207,8 @@ def test_the_precision_asked_for_is_every_models(tmp_path):
     assert [model.precision for model in Comparison(config).models] == ["bfloat16", "bfloat16"]
 
 
-def test_the_default_is_the_quick_preset_with_one_rate_and_that_of_other_tasks_searches():
+def test_the_default_is_the_quick_preset_with_one_rate_and_that_of_other_tasks_searches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # whose folder of runs is empty
     quick = CompareSequenceModels()
     assert str(quick.folder) == "runs/compare-selective-copying-quick"
     assert Comparison(quick).rates == (3e-3,)
