@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from scripts.run.command_line import run_command
+from scripts.run.config_file import config_to_json
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.run_directory import RunDirectory, command_line
 from scripts.run.sequence_assembly import ModelWorkload, build_fabric, build_parts, build_task, mixer_options
@@ -223,16 +224,16 @@ class Comparison:
     def costs(self) -> dict[str, list[Cost]]:
         """Returns time and memory of a forward and backward pass of each model against length, measured or found.
 
-        Found are those of the same lengths, device, threads and version of PyTorch.
+        Found are those of the same model, inputs, lengths, device, threads and version of PyTorch.
         """
         if not self.config.cost_lengths:
             return {}
         settings = CostSettings(rising(self.config.cost_lengths), threads=self.config.threads, device=self.device.type)
-        made = {"lengths": list(settings.lengths), **self.machine()}
         costs = {}
         for model in self.models:
             if model.pretraining_steps:  # the same model once it is trained
                 continue
+            made = {"lengths": list(settings.lengths), **self.machine(), "measured": measured_settings(model)}
             file = self.config.folder / model.label / f"costs-batch{self.config.cost_batch_size}.json"
             found = json.loads(file.read_text()) if file.exists() else {}
             if {name: found.get(name) for name in made} != made:
@@ -326,6 +327,12 @@ def planned_models(config: CompareSequenceModels, settings: TaskPreset) -> list[
         sizes = config.d_states if "d_state" in mixer_options(mixer) else ()
         runs += [replace(run, architecture=replace(run.architecture, d_state=size)) for size in sizes] or [run]
     return runs
+
+
+def measured_settings(run: SequenceRunConfig) -> dict[str, Any]:
+    """Returns what decides about a model's layers and inputs, and so about the time and memory of a pass."""
+    values = config_to_json(run)
+    return {name: values[name] for name in ("model", "task", "preset", "data", "pixels_as_tokens", "architecture")}
 
 
 def with_learning_rate(run: SequenceRunConfig, rate: float) -> SequenceRunConfig:

@@ -285,6 +285,26 @@ def test_figures_keep_the_machine_they_were_found_on_and_costs_are_measured_agai
     assert measured == [1, 2, 1]
 
 
+def test_costs_are_those_of_the_same_model_and_inputs(tmp_path, monkeypatch):
+    measured = []
+
+    def measure(workload, settings):
+        measured.append(workload.config.architecture.d_model)
+        return [Cost(length, 1e-3 * workload.config.architecture.d_model, 10**6) for length in settings.lengths]
+
+    def costs(**changes):
+        config = comparison(tmp_path, models=("gru",), cost_lengths=(7,), **changes)
+        return [cost.seconds for cost in Comparison(config).costs()["gru"]]
+
+    monkeypatch.setattr(compare_sequence_models, "costs_in_a_fresh_process", measure)
+    assert [costs(), costs(), costs(d_model=14), costs(d_model=14)] == [[0.007], [0.007], [0.014], [0.014]]
+    assert measured == [7, 14]
+    costs(d_model=14, task="copying", test_lengths=(29,))
+    assert measured == [7, 14, 14]
+    costs(d_model=14, task="copying", test_lengths=(29,), learning_rates=(2e-3,), total_steps=9)
+    assert len(measured) == 3
+
+
 def test_a_cell_killed_while_its_folder_was_made_is_trained_from_the_start(tmp_path, monkeypatch):
     config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e-3,))
     create = RunDirectory.create
