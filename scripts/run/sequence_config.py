@@ -233,7 +233,7 @@ _LRA: dict[str, Any] = {
 }
 PAPER = (
     _preset("selective-copying", preset="paper", total_steps=400_000, batch_size=64, search_share=0.05),
-    _preset("copying", preset="paper", total_steps=50_000, batch_size=64),
+    _preset("copying", preset="paper", total_steps=50_000, batch_size=64, search_share=0.1),
     _preset(
         "induction-heads",
         preset="paper",
@@ -243,8 +243,8 @@ PAPER = (
         search_share=0.05,
         test_lengths=(64, 256, 1_024, 4_096, 16_384),
     ),
-    _preset("mqar", preset="paper", total_steps=22_500, batch_size=256, d_model=128),
-    _preset("adding", preset="paper", total_steps=50_000, batch_size=32, pooling="last"),
+    _preset("mqar", preset="paper", total_steps=22_500, batch_size=256, d_model=128, search_share=0.1),
+    _preset("adding", preset="paper", total_steps=50_000, batch_size=32, pooling="last", search_share=0.1),
     _preset("listops", total_steps=120_000, batch_size=32, d_model=256, pretraining_steps=60_000, **_LRA),
     _preset("text", total_steps=50_000, batch_size=16, d_model=256, pretraining_steps=25_000, **_LRA),
     _preset("retrieval", total_steps=46_000, batch_size=64, d_model=256, pretraining_steps=23_000, **_LRA),
@@ -266,7 +266,15 @@ PAPER = (
         pretraining_steps=100_000,
         **(_LRA | {"preset": "paper-128"}),
     ),
-    _preset("sequential-mnist", preset="paper", total_steps=120_000, batch_size=50, num_layers=4, d_model=128),
+    _preset(
+        "sequential-mnist",
+        preset="paper",
+        total_steps=120_000,
+        batch_size=50,
+        num_layers=4,
+        d_model=128,
+        search_share=0.1,
+    ),
     _preset("sequential-cifar", total_steps=180_000, batch_size=50, d_model=512, **_LRA),
 )
 

@@ -18,11 +18,13 @@ def test_every_preset_of_a_task_has_settings_and_no_other_has():
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: "-".join(preset))
 def test_the_page_has_the_preset_as_it_is(preset):
-    run = PRESETS[preset].run
+    settings = PRESETS[preset]
+    run = settings.run
     size = f"{run.architecture.d_model}, {run.architecture.num_layers}"
     size += ", both directions" if run.architecture.bidirectional else ""
     lengths = ", ".join(f"{length:,}" for length in run.test_lengths)
-    budget = f"{run.training.batch_size} | {run.training.total_steps:,}"
+    searched = f"{settings.search_steps:,}" if len(settings.learning_rates) > 1 else ""
+    budget = f"{run.training.batch_size} | {run.training.total_steps:,} | {searched}"
     row = f"| {run.task} | `{run.preset}` | {size} | {budget} | {lengths} |"
     assert row in PAGE.read_text(encoding="utf-8").splitlines()
 
