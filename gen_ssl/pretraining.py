@@ -207,11 +207,13 @@ class Pretraining:
 
     @torch.no_grad()
     def encode(self, stacks: UInt8[Tensor, "b c h w"], *, chunk: int = 256) -> Float[Tensor, "b feature_dim"]:
-        """Returns the features of stacks as the encoder is now, on the CPU in float32."""
+        """Returns the features of stacks as the encoder is now, computed in float32, on the CPU.
+
+        In bfloat16 the rounding of features with a large common part would hide how little they differ.
+        """
         was_training = self.method.training
         self.method.eval()
-        with self.fabric.autocast():
-            features = [self.encoder(part.to(self.fabric.device)).float().cpu() for part in stacks.split(chunk)]
+        features = [self.encoder(part.to(self.fabric.device)).float().cpu() for part in stacks.split(chunk)]
         self.method.train(was_training)
         return torch.cat(features)
 

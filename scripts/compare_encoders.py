@@ -89,7 +89,7 @@ class CompareEncoders:
             normalised(game, 0.0)  # a game without a human's score is refused
         for arm in arms:
             for game in self.games if arm.mode != "scratch" else ():
-                load_encoder(arm.encoder.format(game=game))  # what is missing is said before hours of training
+                load_encoder(arm.saved(game))  # what is missing is said before hours of training
 
 
 class Arm(NamedTuple):
@@ -115,6 +115,10 @@ class Arm(NamedTuple):
             "an arm must be scratch, frozen:PATH or finetune:PATH, with a name in PATH besides encoder, seedN and "
             f"{{game}}, got {text!r}"
         )
+
+    def saved(self, game: str) -> str:
+        """Returns the path of a game's encoder."""
+        return self.encoder.replace("{game}", game)
 
 
 class Cell(NamedTuple):
@@ -153,7 +157,7 @@ def run_config(config: CompareEncoders, game: str, arm: Arm, seed: int) -> DQNRu
     return replace(
         fast,
         seed=seed,
-        encoder=config.encoder if arm.mode == "scratch" else arm.encoder.format(game=game),
+        encoder=config.encoder if arm.mode == "scratch" else arm.saved(game),
         compile=config.compile,
         encoder_mode="frozen" if arm.mode == "frozen" else "finetune",
         atari=replace(fast.atari, game=game),

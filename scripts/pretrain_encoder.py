@@ -61,7 +61,7 @@ def main(command: PretrainEncoder, *, probe: Callable[[PretrainRun], Metrics] | 
     keep_freed_memory()
     device = choose_device(command.device)
     fabric = build_fabric(command.run, device, devices=command.devices, num_nodes=command.num_nodes)
-    _refuse_directory(command, fabric)
+    _refuse_directory(command)
     folder = find_frames(command.run, fabric)
     parts = build_parts(command.run_to_build, folder, fabric)
     # Only now: what is refused above leaves no folder behind.
@@ -109,10 +109,8 @@ def find_frames(config: PretrainRunConfig, fabric: Fabric) -> Path:
     return folder
 
 
-def _refuse_directory(command: PretrainEncoder, fabric: Fabric) -> None:
-    """Raises, before frames are played, what `_open_directory` would raise after."""
-    if not fabric.is_global_zero:
-        return
+def _refuse_directory(command: PretrainEncoder) -> None:
+    """Raises on every rank, before frames are played, what `_open_directory` would raise after on the first alone."""
     if command.resume is not None:
         RunDirectory.open(command.resume).check_config(command.run)
     elif command.run_directory is not None:

@@ -32,8 +32,9 @@ class ProbeConfig:
     linear: LinearConfig = field(default_factory=LinearConfig)
 
     def __post_init__(self) -> None:
-        if self.most_frames < 1:
-            raise ValueError(f"most_frames must be at least 1, got {self.most_frames}")
+        for name in ("most_frames", "num_neighbours"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 class ProbeScores(NamedTuple):

@@ -17,12 +17,13 @@ def nearest_neighbour_classes(
     """Returns each variable's class with the largest sum of exp(cosine / T) over the k most similar training samples.
 
     Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", section 3.4, with the
-    values of Caron et al. 2021. Where there are fewer than k samples, all of them vote.
+    values of Caron et al. 2021. Where there are fewer than k samples, all of them vote. Cosines are float64: where
+    features differ by a thousandth of their mean, those of neighbours differ by less than float32 tells apart.
     """
-    train_directions = nn.functional.normalize(train_features, dim=1)
+    train_directions = nn.functional.normalize(train_features.double(), dim=1)
     num_classes = int(train_classes.max()) + 1
     found = []
-    for part in nn.functional.normalize(features, dim=1).split(chunk):
+    for part in nn.functional.normalize(features.double(), dim=1).split(chunk):
         similarity = part @ train_directions.T  # (c, n)
         nearest = similarity.topk(min(num_neighbours, len(train_features)), dim=1)
         weights = (nearest.values / temperature).exp()  # (c, k)

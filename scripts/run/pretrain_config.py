@@ -80,6 +80,8 @@ class PretrainRunConfig:
             check_several(self.pretraining.batch_size)
         if self.stack < 2:
             self._check_motion()
+        if self.frames.frames is None:
+            self._check_frame_shape()
         if self.method == "conditional-vae" and self.condition == "game" and self.frames.frames is None:
             raise ValueError(
                 "a condition on the game needs frames of at least 2 games: give --frames a folder of them, "
@@ -95,6 +97,17 @@ class PretrainRunConfig:
         if self.frames.frames is None and architecture is not None:  # collected frames tell their size when opened
             patch_size = arguments.get("patch_size", inspect.signature(ViT).parameters["patch_size"].default)
             num_seen((AtariConfig().frame_size // patch_size) ** 2, self.mask_ratio)
+
+    def _check_frame_shape(self) -> None:
+        """Refuses a saved encoder of other frames than those that would be collected for it."""
+        _, arguments = _architecture(self.encoder)
+        expected = (self.stack, AtariConfig().frame_size, AtariConfig().frame_size)
+        shape = tuple(arguments.get("frame_shape", expected))
+        if shape != expected:
+            raise ValueError(
+                f"the encoder {self.encoder} takes stacks of shape {shape}, the frames to be collected make stacks of "
+                f"shape {expected}"
+            )
 
     def _check_motion(self) -> None:
         """Refuses what looks for motion in a stack of one frame."""

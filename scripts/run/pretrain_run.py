@@ -72,8 +72,17 @@ class PretrainRun:
         return time.monotonic() - self._started
 
     def _load(self, saved: dict[str, Any]) -> None:
+        if saved["frames"] != self._frames():
+            raise ValueError(
+                f"the run began on {_in_words(saved['frames'])}, and its folder of frames has {_in_words(self._frames())} "
+                "now: episodes that were trained on might be tested on; begin a new run"
+            )
         self.pretraining.load_state_dict(saved["pretraining"])
         self._started -= saved["seconds"]
+
+    def _frames(self) -> dict[str, Any]:
+        """Returns what tells a store of frames from what it was before others were added."""
+        return {"frames": len(self.store), "games": list(self.store.games)}
 
     def save(self) -> None:
         """Writes the encoder as it is and the checkpoint, and before them every curve up to its step."""
@@ -82,7 +91,8 @@ class PretrainRun:
             return
         self.board.flush()
         save_checkpoint(
-            self.directory.checkpoint, {"pretraining": self.pretraining.state_dict(), "seconds": self.seconds()}
+            self.directory.checkpoint,
+            {"pretraining": self.pretraining.state_dict(), "seconds": self.seconds(), "frames": self._frames()},
         )
         self.pretraining.encoder.save_pretrained(self.encoder_folder)
 
@@ -206,6 +216,10 @@ def _save_non_finite(run: PretrainRun, error: NonFiniteLossError) -> str:
 def _first_process_is_asked_to_stop(interruption: Interruption, fabric: Fabric) -> bool:
     """Returns the same answer on every process: one that left alone would leave the others waiting for it."""
     return bool(fabric.broadcast(interruption.requested))
+
+
+def _in_words(frames: dict[str, Any]) -> str:
+    return f"{frames['frames']:,} frames of {', '.join(frames['games'])}"
 
 
 def _first(batch: FrameBatch, count: int) -> FrameBatch:

@@ -184,6 +184,10 @@ def test_an_arm_is_called_after_the_last_folder_that_says_something():
     assert Arm.of("finetune:/runs/Pong-atc/encoder").name == "finetune Pong-atc"
 
 
+def test_other_braces_than_those_of_the_game_are_part_of_the_path():
+    assert Arm.of("frozen:runs/{game}/atc/seed{seed}/encoder").saved("Pong") == "runs/Pong/atc/seed{seed}/encoder"
+
+
 def test_an_encoder_that_is_not_there_is_refused_before_anything_is_trained(encoders):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         comparison(encoders, games=("Seaquest",))

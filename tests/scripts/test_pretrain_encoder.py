@@ -244,6 +244,34 @@ def test_a_run_is_not_resumed_with_other_settings(config, tmp_path):
         resume(replace(config, stack=3), tmp_path / "run")
 
 
+def test_a_run_is_not_resumed_on_frames_that_were_added_to(config, folder, tmp_path):
+    frames = shutil.copytree(folder, tmp_path / "frames")
+    config = replace(config, frames=FramesConfig(frames=frames))
+    run(config, tmp_path / "run")
+    with FrameStoreWriter(frames, frame_shape=FRAME_SHAPE) as writer:
+        writer.append(
+            game="Pong",
+            num_actions=3,
+            frames=np.zeros((3, *FRAME_SHAPE), np.uint8),
+            actions=np.zeros(3, np.int64),
+            rewards=np.zeros(3, np.float32),
+            terminated=np.array([False, False, True]),
+            truncated=np.zeros(3, np.bool_),
+        )
+    with pytest.raises(
+        ValueError, match="began on 95 frames of Pong, and its folder of frames has 98 frames of Pong now"
+    ):
+        resume(config, tmp_path / "run")
+
+
+def test_a_saved_encoder_of_other_frames_is_refused_before_any_are_played(tmp_path):
+    torch.manual_seed(0)
+    NatureCNN(feature_dim=13).save_pretrained(tmp_path / "saved")
+    PretrainRunConfig(encoder=str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match=r"takes stacks of shape \(4, 84, 84\), .* stacks of shape \(2, 84, 84\)"):
+        PretrainRunConfig(encoder=str(tmp_path / "saved"), stack=2)
+
+
 def test_a_resumed_run_is_given_no_other_folder(config, tmp_path):
     with pytest.raises(ValueError, match="give --resume or --run-directory, not both"):
         PretrainEncoder(run=config, resume=tmp_path / "run", run_directory=tmp_path / "other")

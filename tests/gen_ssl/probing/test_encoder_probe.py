@@ -74,6 +74,8 @@ def test_of_a_large_store_evenly_spaced_frames_are_probed_with_the_split_of_all(
         assert set(pong.episode_ids[part.indices]) <= set(episodes.episodes(split))
     with pytest.raises(ValueError, match="most_frames must be at least 1, got 0"):
         ProbeConfig(most_frames=0)
+    with pytest.raises(ValueError, match="num_neighbours must be at least 1, got 0"):
+        ProbeConfig(num_neighbours=0)
 
 
 def test_of_frames_that_are_not_probed_nothing_is_read(pong, monkeypatch):

@@ -37,3 +37,13 @@ def test_with_few_training_samples_all_of_them_vote():
     features = torch.eye(3)
     classes = torch.tensor([[2], [0], [1]])
     assert nearest_neighbour_classes(features, classes, features, num_neighbours=20).tolist() == classes.tolist()
+
+
+def test_neighbours_are_found_where_features_differ_by_a_thousandth_of_their_mean():
+    generator = torch.Generator().manual_seed(0)
+    common, direction = torch.rand(2, 512, generator=generator).unbind(0)
+    places = torch.rand(1_013, generator=generator)
+    features = 1 + common + 1e-3 * places[:, None] * direction
+    classes = (10 * places).long()[:, None]
+    found = nearest_neighbour_classes(features[:809], classes[:809], features[809:], num_neighbours=5)
+    assert (found == classes[809:]).float().mean() > 0.9
