@@ -74,8 +74,8 @@ class PretrainRun:
     def _load(self, saved: dict[str, Any]) -> None:
         if saved["frames"] != self._frames():
             raise ValueError(
-                f"the run began on {_in_words(saved['frames'])}, and its folder of frames has {_in_words(self._frames())} "
-                "now: episodes that were trained on might be tested on; begin a new run"
+                f"the run began on {_in_words(saved['frames'])}, its folder has {_in_words(self._frames())} now: "
+                "episodes that were trained on might be tested on; begin a new run"
             )
         self.pretraining.load_state_dict(saved["pretraining"])
         self._started -= saved["seconds"]

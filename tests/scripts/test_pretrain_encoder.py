@@ -258,9 +258,7 @@ def test_a_run_is_not_resumed_on_frames_that_were_added_to(config, folder, tmp_p
             terminated=np.array([False, False, True]),
             truncated=np.zeros(3, np.bool_),
         )
-    with pytest.raises(
-        ValueError, match="began on 95 frames of Pong, and its folder of frames has 98 frames of Pong now"
-    ):
+    with pytest.raises(ValueError, match="began on 95 frames of Pong, its folder has 98 frames of Pong now"):
         resume(config, tmp_path / "run")
 
 
