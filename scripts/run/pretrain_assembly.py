@@ -21,7 +21,7 @@ from gen_ssl.probing import EncoderProbe
 from gen_ssl.reconstruction import equal_weights
 from gen_ssl.views import make_views
 
-from .devices import computes_in_bfloat16
+from .devices import check_device_count, computes_in_bfloat16
 from .pretrain_config import FramesConfig, PretrainRunConfig
 from .pretrain_probe import build_probe, knn_score
 from .seeding import integer_seed
@@ -34,13 +34,14 @@ SHOWN_FRAMES = 256  # stacks that are held out to look for collapse, and to show
 def build_fabric(config: PretrainRunConfig, device: torch.device, *, devices: int = 1, num_nodes: int = 1) -> Fabric:
     """Returns a launched Fabric on `devices` devices of this kind on each of `num_nodes` machines.
 
-    Raises ValueError where the samples of a batch cannot be shared evenly among them.
+    Raises ValueError where the samples of a batch cannot be shared evenly among them, or there are fewer GPUs.
     """
     if devices < 1 or num_nodes < 1 or config.pretraining.batch_size % (devices * num_nodes):
         raise ValueError(
             f"batch_size must be a multiple of all devices, got {config.pretraining.batch_size} samples for "
             f"{devices} devices on {num_nodes} nodes"
         )
+    check_device_count(device, devices)
     bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and computes_in_bfloat16(device))
     fabric = Fabric(
         accelerator=device.type,
