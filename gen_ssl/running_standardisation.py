@@ -6,21 +6,16 @@ from torch import Tensor, nn
 
 from .gather import Gather, keep_rows
 
-# Between a batch's statistics and the running ones (Ioffe 2017, section 4.1): a feature that has been 0 in the batches
-# before would be divided by next to nothing.
-MOST_SCALE, MOST_OFFSET = 3.0, 5.0
-
 
 class RunningStandardisation(nn.Module):
-    """Subtracts the features' mean and divides by their deviation, both followed over the batches of all ranks.
+    """Subtracts the features' mean and divides by their deviation, over the batches of all ranks.
 
     Two frames of a game differ in a few pixels. A network at its random start gives them features that differ by a few
-    per cent, of which a loss that compares samples would see next to nothing. BatchNorm in the heads of SimCLR takes
-    the common part out, but a batch's own statistics tell its samples apart from others (He et al. 2020, section 3.3);
-    these are those of several batches.
-
-    The gradient is that of the batch's own statistics (Batch Renormalization, Ioffe 2017, algorithm 1). Without it
-    nothing holds the features' common part where it is: on Pong it grew until what differs was a ten-thousandth of it.
+    per cent, of which a loss that compares samples would see next to nothing. Where a gradient is asked for, the
+    statistics are the batch's own, and the gradient flows through them, as in the BatchNorm of SimCLR's head: without
+    it nothing holds the common part of the features where it is, and on Pong it grew until what differs was a
+    ten-thousandth of it. Without gradient they are running averages: a key that was standardised by the statistics of
+    its own batch would tell its query apart by them (He et al. 2020, section 3.3).
     """
 
     mean: Float[Tensor, " d"]
@@ -28,7 +23,7 @@ class RunningStandardisation(nn.Module):
     batches: Tensor
 
     def __init__(self, feature_dim: int, *, momentum: float = 0.5, gather: Gather = keep_rows) -> None:
-        """Starts as the identity; the first batch in training sets both, later ones move them by 1 - momentum."""
+        """Starts as the identity; the first batch in training sets the averages, later ones move them a share."""
         super().__init__()
         self.momentum = momentum
         self._gather = gather
@@ -39,16 +34,13 @@ class RunningStandardisation(nn.Module):
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Returns the features on that scale; a feature that never changes becomes 0."""
         precise = features.to(torch.promote_types(features.dtype, torch.float32))  # before bfloat16 rounds differences
-        if not self.training:
-            return ((precise - self.mean) * _inverse_deviation(self.variance)).to(features.dtype)
-        variance, mean = torch.var_mean(self._gather(precise), dim=0, correction=0)
-        self._follow(mean.detach(), variance.detach())
-        of_batch = (precise - mean) * _inverse_deviation(variance)
-        with torch.no_grad():  # r and d of the paper
-            scale = _inverse_deviation(self.variance) / _inverse_deviation(variance)
-            offset = (mean - self.mean) * _inverse_deviation(self.variance)
-            scale, offset = scale.clamp(1 / MOST_SCALE, MOST_SCALE), offset.clamp(-MOST_OFFSET, MOST_OFFSET)
-        return (of_batch * scale + offset).to(features.dtype)
+        mean, variance = self.mean, self.variance
+        if self.training:
+            batch_variance, batch_mean = torch.var_mean(self._gather(precise), dim=0, correction=0)
+            self._follow(batch_mean, batch_variance)
+            if torch.is_grad_enabled():
+                mean, variance = batch_mean, batch_variance
+        return ((precise - mean) * torch.rsqrt(variance + 1e-12)).to(features.dtype)
 
     @torch.no_grad()
     def _follow(self, mean: Float[Tensor, " d"], variance: Float[Tensor, " d"]) -> None:
@@ -56,7 +48,3 @@ class RunningStandardisation(nn.Module):
         share = (1 / self.batches).clamp_min(1 - self.momentum)  # the plain mean of the first batches
         self.mean.lerp_(mean.to(self.mean.dtype), share.to(self.mean.dtype))
         self.variance.lerp_(variance.to(self.variance.dtype), share.to(self.variance.dtype))
-
-
-def _inverse_deviation(variance: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-    return torch.rsqrt(variance + 1e-12)
