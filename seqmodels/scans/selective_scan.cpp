@@ -17,7 +17,14 @@
 
 namespace {
 
+// One register: wider vectors are split, and what does not fit the registers goes through memory (five times slower).
+#if defined(__AVX512F__)
 constexpr int kBytes = 64;
+#elif defined(__AVX__)
+constexpr int kBytes = 32;
+#else
+constexpr int kBytes = 16;
+#endif
 typedef float FloatLanes __attribute__((vector_size(kBytes)));
 typedef double DoubleLanes __attribute__((vector_size(kBytes)));
 typedef int32_t IntLanes __attribute__((vector_size(kBytes)));
@@ -84,17 +91,11 @@ template <typename T> void store_turned(T* to, const Lanes<T>* from, int64_t sta
 }
 
 template <typename T> inline T sum(const Lanes<T>& lanes) {
-  typedef T Half __attribute__((vector_size(kBytes / 2)));
-  typedef T Quarter __attribute__((vector_size(kBytes / 4)));
-  Half halves[2];
-  Quarter quarters[2];
-  std::memcpy(halves, &lanes, kBytes);
-  halves[0] += halves[1];
-  std::memcpy(quarters, halves, kBytes / 2);
-  quarters[0] += quarters[1];
-  T total = 0;
-  for (int lane = 0; lane < kWidth<T> / 4; lane++) total += quarters[0][lane];
-  return total;
+  T parts[kWidth<T>];
+  std::memcpy(parts, &lanes, kBytes);
+  for (int half = kWidth<T> / 2; half; half /= 2)
+    for (int lane = 0; lane < half; lane++) parts[lane] += parts[lane + half];
+  return parts[0];
 }
 
 template <typename T> inline Lanes<T> sigmoid(Lanes<T> x) { return T(1) / (T(1) + exponential(-x)); }

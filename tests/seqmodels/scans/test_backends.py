@@ -122,7 +122,8 @@ def test_processes_that_build_at_once_all_end_with_a_whole_kernel(tmp_path, monk
     ]
     answers = [process.communicate(timeout=900) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
-    assert answers == [("16\n", "")] * 2  # and nothing else is printed
+    assert answers[0] == answers[1]
+    assert answers[0] in [("4\n", ""), ("8\n", ""), ("16\n", "")]  # by the processor; and nothing else is printed
     assert [path.suffix for path in (tmp_path / "cartridge").iterdir()] == [".so"]
 
 
