@@ -1,7 +1,7 @@
 """Compares sequence models on a task: equal budgets, and for each the best of the same learning rates.
 
     python -m scripts.compare_sequence_models             attention, S4 and Mamba on short selective copying: minutes
-    python -m scripts.compare_sequence_models --preset laptop --seeds 0 1 2              longer rows, and four rates
+    python -m scripts.compare_sequence_models --preset laptop --seeds 0 1 2              longer rows, three rates
     python -m scripts.compare_sequence_models --task induction-heads --models mamba s4 attention-alibi --seeds 0 1 2
     python -m scripts.compare_sequence_models --task mqar --models attention-rotary mamba --d-states 4 8 16 32
     python -m scripts.compare_sequence_models --task pathfinder --models attention-rotary attention-rotary+pretrained

@@ -12,7 +12,7 @@ from scripts.compare_sequence_models import CompareSequenceModels, Comparison, p
 from scripts.run import sequence_run
 from scripts.run.run_directory import RunDirectory
 from scripts.run.sequence_assembly import build_task
-from scripts.run.sequence_config import LEARNING_RATES, preset_for
+from scripts.run.sequence_config import LAPTOP_RATES, LEARNING_RATES, preset_for
 from scripts.run.sequence_costs import Cost
 from scripts.run.sequence_result import Divergence, SequenceResult
 from scripts.run.sequence_run import train_to_the_end
@@ -214,7 +214,8 @@ def test_the_default_is_the_quick_preset_with_one_rate_and_that_of_other_tasks_s
     assert Comparison(quick).rates == (3e-3,)
     other = CompareSequenceModels(task="mqar", models=("gru",))
     assert str(other.folder) == "runs/compare-mqar-laptop"
-    assert Comparison(other).rates == LEARNING_RATES
+    assert Comparison(other).rates == LAPTOP_RATES
+    assert preset_for("mqar", "paper").learning_rates == LEARNING_RATES
 
 
 def test_another_budget_keeps_the_shares_of_warm_up_and_validations():
