@@ -7,7 +7,8 @@
     python -m scripts.compare_sequence_models --task pathfinder --models attention-rotary attention-rotary+pretrained
 
 Every model has the same width, number of layers, batches and steps. Its learning rate is the one of `--learning-rates`
-with which a shorter run on the first seed validates best at its end; then every seed is trained with it, and tested.
+with which a shorter run on the first seed validates best at its end, or the first that solves the task where the preset
+says what that is; then every seed is trained with it, and tested.
 Each run is a cell: finished ones are skipped when the command is given again, diverged ones too, and the one that was
 stopped goes on where it was. The preset `quick`, the first command's, tries one rate.
 
@@ -183,6 +184,8 @@ class Comparison:
             if cell is None:
                 return None
             found.append(cell)
+            if isinstance(cell, SequenceResult) and cell.steps < run.training.total_steps:
+                break  # what is solved needs no other rate
         return found
 
     def folder_of(self, run: SequenceRunConfig) -> Path:

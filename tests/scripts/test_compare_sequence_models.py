@@ -127,6 +127,16 @@ def test_a_search_on_the_whole_budget_is_that_seeds_cell_as_well(tmp_path):
     assert len(results_of(tmp_path)) == 2
 
 
+def test_rates_after_one_that_solves_the_task_are_not_tried(tmp_path, monkeypatch):
+    settings = preset_for("selective-copying", "laptop")
+    easy = replace(settings.run, training=replace(settings.run.training, stop_at_accuracy=1e-9))  # chance is enough
+    monkeypatch.setattr(compare_sequence_models, "preset_for", lambda *_: replace(settings, run=easy))
+    comparing = Comparison(comparison(tmp_path, models=("gru",), seeds=(1,), total_steps=20, search_steps=5))
+    assert comparing.run()
+    assert [(cell.learning_rate, cell.steps) for cell in comparing.searched] == [(1e-3, 2)]
+    assert [(cell.learning_rate, cell.steps) for cell in comparing.cells] == [(1e-3, 2)]
+
+
 def test_a_rate_with_which_a_model_diverges_is_passed_over_and_never_tried_again(tmp_path, monkeypatch, capsys):
     # 1e38: the weights overflow in the first update, and the second has no finite gradient.
     config = comparison(tmp_path, models=("gru",), seeds=(1,), learning_rates=(1e38, 1e-3), search_steps=3)
