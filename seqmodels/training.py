@@ -42,6 +42,7 @@ class SequenceTrainingConfig:
     validate_every_steps: int = 500
     patience_validations: int = 0  # stop after so many validations without a better one; 0: never
     stop_at_accuracy: float = 0.0  # stop once two validations in a row reach it; 0: never
+    stop_at_loss: float = 0.0  # stop once the loss of two validations in a row is below it; 0: never
     evaluation_tokens: int = 16_384  # positions in a batch of validation or test
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
@@ -55,6 +56,8 @@ class SequenceTrainingConfig:
             raise ValueError(f"label_smoothing must be within [0, 1), got {self.label_smoothing}")
         if not 0 <= self.stop_at_accuracy <= 1:
             raise ValueError(f"stop_at_accuracy must be within [0, 1], got {self.stop_at_accuracy}")
+        if self.stop_at_loss < 0:
+            raise ValueError(f"stop_at_loss must be at least 0, got {self.stop_at_loss}")
 
 
 class SequenceTraining:
@@ -83,7 +86,7 @@ class SequenceTraining:
         self.best_rank: tuple[float, float] | None = None  # `validation_rank` of the best validation so far
         self.best_step = 0
         self.validations_without_improvement = 0
-        self.validations_at_goal = 0  # in a row, the last included, that reached `stop_at_accuracy`
+        self.validations_at_goal = 0  # in a row, the last included, that were good enough to stop
         self._best_weights: dict[str, Tensor] = {}
         self._precision = fabric.strategy.precision
         self.optimizer = build_optimizer(model, config.optimizer, scales_loss=self.scales_loss)
@@ -97,7 +100,7 @@ class SequenceTraining:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether `patience_validations` brought nothing better, or two in a row reached `stop_at_accuracy`."""
+        """Whether `patience_validations` brought nothing better, or two in a row were good enough to stop."""
         out_of_patience = 0 < self.config.patience_validations <= self.validations_without_improvement
         # One could be luck, and weights that are still moving may lose it again.
         return out_of_patience or self.validations_at_goal >= 2
@@ -207,7 +210,8 @@ class SequenceTraining:
             self._best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         else:
             self.validations_without_improvement += 1
-        reached = 0 < self.config.stop_at_accuracy <= metrics.get("accuracy", 0.0)
+        accurate = 0 < self.config.stop_at_accuracy <= metrics.get("accuracy", 0.0)
+        reached = accurate or metrics["loss"] < self.config.stop_at_loss
         self.validations_at_goal = self.validations_at_goal + 1 if reached else 0
         return {f"validation/{name}": value for name, value in metrics.items()}
 

@@ -193,8 +193,8 @@ def build_pretraining(config: SequenceRunConfig, model: nn.Module, task: Task, f
     if fabric.world_size > 1:
         raise ValueError(f"pretraining runs in one process, got {fabric.world_size}")
     masked = MaskedModel(model.input_layer, model.encoder, num_outputs=task.spec.num_outputs)
-    # The accuracy at which a run may stop is the task's.
-    training = replace(with_total_steps(config.training, config.pretraining_steps), stop_at_accuracy=0.0)
+    training = with_total_steps(config.training, config.pretraining_steps)
+    training = replace(training, stop_at_accuracy=0.0, stop_at_loss=0.0)  # a run may stop at those of its task
     return build_training(training, masked, task, config.seed, fabric)
 
 

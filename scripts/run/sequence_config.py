@@ -119,6 +119,7 @@ def _preset(
     warmup_share: float = 0.05,
     validations: int = 10,
     stop_at_accuracy: float = 0.0,
+    stop_at_loss: float = 0.0,
     **architecture: Any,
 ) -> TaskPreset:
     training = SequenceTrainingConfig(
@@ -127,6 +128,7 @@ def _preset(
         log_every_steps=log_interval(total_steps),
         validate_every_steps=max(total_steps // validations, 1),
         stop_at_accuracy=stop_at_accuracy,
+        stop_at_loss=stop_at_loss,
         optimizer=OptimizerConfig(
             learning_rate=learning_rate, weight_decay=weight_decay, warmup_steps=round(total_steps * warmup_share)
         ),
@@ -198,9 +200,11 @@ LAPTOP = (
     ),
     _preset(
         "adding",
-        total_steps=2_500,
+        total_steps=2_000,
         batch_size=16,
         search_share=1.0,
+        validations=20,
+        stop_at_loss=0.001,
         test_lengths=(500, 1_000, 2_000),
         pooling="last",
     ),

@@ -297,6 +297,17 @@ def test_training_stops_once_two_validations_in_a_row_reach_the_accuracy_asked_f
     assert not endless.finished
 
 
+def test_training_stops_once_the_loss_of_two_validations_in_a_row_is_small_enough():
+    training = make_training(stop_at_loss=0.01)
+    validate_as_if(training, {"loss": 0.009}, {"loss": 0.01}, {"loss": 0.009})
+    assert not training.finished
+    validate_as_if(training, {"loss": 0.009})
+    assert training.finished
+    endless = make_training()
+    validate_as_if(endless, {"loss": 0.0}, {"loss": 0.0})
+    assert not endless.finished
+
+
 def test_long_gradients_are_clipped_before_the_update():
     def weights_after_a_step(norm):
         optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=0, max_gradient_norm=norm)
@@ -376,6 +387,7 @@ def test_a_gpu_trains_in_every_precision_and_resumes(precision):
         ({"label_smoothing": 1.0}, r"label_smoothing must be within \[0, 1\), got 1.0"),
         ({"patience_validations": -1}, "patience_validations must be at least 0, got -1"),
         ({"stop_at_accuracy": 1.5}, r"stop_at_accuracy must be within \[0, 1\], got 1.5"),
+        ({"stop_at_loss": -0.1}, "stop_at_loss must be at least 0, got -0.1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -57,8 +57,9 @@ def test_pixels_come_as_tokens_where_asked_for_and_before_and_after_pretraining(
     assert input_layer(pretraining_steps=3).num_embeddings == 256 + 1  # the mask
 
 
-def test_the_accuracy_at_which_a_run_may_stop_is_not_that_of_pretraining():
-    training = SequenceTrainingConfig(total_steps=7, stop_at_accuracy=0.5)
+def test_the_accuracy_and_loss_at_which_a_run_may_stop_are_not_those_of_pretraining():
+    training = SequenceTrainingConfig(total_steps=7, stop_at_accuracy=0.5, stop_at_loss=0.1)
     config = replace(DIGITS, pretraining_steps=3, training=training)
     parts = build_parts(config, build_fabric(config, torch.device("cpu")))
     assert [one.config.stop_at_accuracy for one in parts.trainings] == [0.0, 0.5]
+    assert [one.config.stop_at_loss for one in parts.trainings] == [0.0, 0.1]

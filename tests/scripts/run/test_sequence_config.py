@@ -75,10 +75,12 @@ def test_a_long_run_logs_and_saves_as_often_as_a_shorter_one_and_so_does_its_sea
 
 
 def test_budgets_end_early_only_where_nothing_is_learned_after_the_task_itself():
-    stopping = {preset for preset, settings in PRESETS.items() if settings.run.training.stop_at_accuracy}
+    training = {preset: settings.run.training for preset, settings in PRESETS.items()}
+    stopping = {preset for preset, its in training.items() if its.stop_at_accuracy or its.stop_at_loss}
     assert stopping == {
         ("quick", "selective-copying"),
         ("laptop", "selective-copying"),
         ("laptop-256", "selective-copying"),
         ("laptop", "mqar"),
+        ("laptop", "adding"),
     }
