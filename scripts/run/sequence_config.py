@@ -191,11 +191,11 @@ LAPTOP = (
     ),
     _preset(
         "mqar",
-        total_steps=5_000,
+        total_steps=8_000,
         batch_size=32,
         search_share=1.0,
         test_lengths=(128, 256),
-        validations=20,
+        validations=32,
         stop_at_accuracy=0.9995,
     ),
     _preset(
