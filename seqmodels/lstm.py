@@ -1,7 +1,9 @@
 """Long short-term memory (Hochreiter & Schmidhuber 1997; with a forget gate, Gers et al. 2000), a reference."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -17,7 +19,10 @@ class LSTMState(NamedTuple):
 
 
 class LSTM(nn.Module):
-    """PyTorch's LSTM behind the contract of mixers; its outputs are its hidden vectors, of d_model numbers."""
+    """PyTorch's LSTM behind the contract of mixers; its outputs are its hidden vectors, of d_model numbers.
+
+    On a CPU it computes in its weights' precision, also under autocast: PyTorch's LSTM of bfloat16 needs AVX-512 there.
+    """
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -32,13 +37,16 @@ class LSTM(nn.Module):
             state = self.initial_state(len(x))
         else:
             check_state_fits(state, len(x), self.initial_state(0))
-        if resets is None or not resets.any():
-            output, (hidden, cell) = self.lstm(x, (state.hidden.unsqueeze(0), state.cell.unsqueeze(0)))
-            return output, LSTMState(hidden.squeeze(0), cell.squeeze(0))
-        pieces = pieces_between(resets)
-        start = (pieces.start_states(state.hidden).unsqueeze(0), pieces.start_states(state.cell).unsqueeze(0))
-        packed, (hidden, cell) = self.lstm(pieces.pack(x), start)
-        return pieces.unpack(packed), LSTMState(hidden.squeeze(0)[pieces.last], cell.squeeze(0)[pieces.last])
+        on_cpu = x.device.type == "cpu"
+        x = x.to(next(self.parameters()).dtype) if on_cpu else x
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            if resets is None or not resets.any():
+                output, (hidden, cell) = self.lstm(x, (state.hidden.unsqueeze(0), state.cell.unsqueeze(0)))
+                return output, LSTMState(hidden.squeeze(0), cell.squeeze(0))
+            pieces = pieces_between(resets)
+            start = (pieces.start_states(state.hidden).unsqueeze(0), pieces.start_states(state.cell).unsqueeze(0))
+            packed, (hidden, cell) = self.lstm(pieces.pack(x), start)
+            return pieces.unpack(packed), LSTMState(hidden.squeeze(0)[pieces.last], cell.squeeze(0)[pieces.last])
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """Returns zeros."""
