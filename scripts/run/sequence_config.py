@@ -200,9 +200,9 @@ LAPTOP = (
     ),
     _preset(
         "adding",
-        total_steps=2_000,
-        batch_size=16,
-        search_share=1.0,
+        total_steps=4_000,
+        batch_size=32,
+        search_share=0.5,
         validations=20,
         stop_at_loss=0.001,
         test_lengths=(500, 1_000, 2_000),

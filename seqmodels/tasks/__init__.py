@@ -70,12 +70,17 @@ TASKS: dict[str, dict[str, TaskFactory]] = {
     },
     "mqar": {
         "laptop": lambda _: MQAR(
-            vocab_size=256, sizes=(MQARSize(length=64, num_pairs=4), MQARSize(length=128, num_pairs=8))
+            vocab_size=256,
+            sizes=(
+                MQARSize(length=32, num_pairs=2),  # found first: few pairs to confuse
+                MQARSize(length=64, num_pairs=4),
+                MQARSize(length=128, num_pairs=8),
+            ),
         ),
         "paper": lambda _: MQAR(vocab_size=8192, sizes=_MQAR_PAPER_SIZES, random_fillers=True),
     },
     "adding": {
-        "laptop": lambda _: Adding(length=500),
+        "laptop": lambda _: Adding(length=500, shorter=(50, 100, 200)),
         "paper": lambda _: Adding(length=1000),
     },
     "listops": {

@@ -17,6 +17,11 @@ class Adding:
     The first half has length // 2 positions. Source: Hochreiter and Schmidhuber 1997, in the form of Arjovsky et al.
     2016, section 4.2. Always answering 1 has a mean squared error of 1/6, the variance of the sum.
 
+    Attributes:
+        length: of held-out rows, and of training rows.
+        shorter: further lengths, each of as many training batches as `length`. What to add is found in short rows,
+            whose other numbers drown less of it, and what is found holds in long ones.
+
     >>> task = Adding(length=6)
     >>> batch = next(task.batches("train", batch_size=1, seed=0))
     >>> print(batch.inputs[0].T, batch.targets[0], sep="\n")
@@ -26,12 +31,15 @@ class Adding:
     """
 
     length: int
+    shorter: tuple[int, ...] = ()
     num_validation: int = 512
     num_test: int = 1024
 
     def __post_init__(self) -> None:
         if self.length < 2:
             raise ValueError(f"length must be at least 2, got {self.length}")
+        if any(not 2 <= length < self.length for length in self.shorter):
+            raise ValueError(f"shorter must be within [2, length), got {self.shorter} for length {self.length}")
 
     @property
     def spec(self) -> TaskSpec:
@@ -50,7 +58,7 @@ class Adding:
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of a split, as in Task."""
         return generated_batches(
-            self._draw,
+            self._draw_one_length if split == "train" else self._draw,
             split,
             num_held_out={"validation": self.num_validation, "test": self.num_test},
             batch_size=batch_size,
@@ -60,7 +68,11 @@ class Adding:
 
     def at_length(self, length: int) -> "Adding":
         """Returns the task with rows of this length."""
-        return replace(self, length=length)
+        return replace(self, length=length, shorter=())
+
+    def _draw_one_length(self, generator: np.random.Generator, num_examples: int) -> Batch:
+        length = int(generator.choice((self.length, *self.shorter)))
+        return self.at_length(length)._draw(generator, num_examples)
 
     def _draw(self, generator: np.random.Generator, num_examples: int) -> Batch:
         middle = self.length // 2

@@ -1,5 +1,6 @@
 """Selective copying, copying, induction heads and adding, checked against their definitions row by row."""
 
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -67,6 +68,16 @@ def test_adding_marks_one_number_in_each_half():
     assert second == {3, 4, 5, 6}
 
 
+def test_adding_trains_on_every_length_evenly_and_is_tested_on_one():
+    task = Adding(length=11, shorter=(5, 7), num_validation=3, num_test=3)
+    lengths = Counter(batch.inputs.shape[1] for batch in islice(task.batches("train", batch_size=1, seed=0), 300))
+    assert sorted(lengths) == [5, 7, 11]
+    assert min(lengths.values()) > 75
+    for split in ("validation", "test"):
+        assert {batch.inputs.shape[1] for batch in task.batches(split, batch_size=1, seed=0)} == {11}
+    assert next(task.at_length(5).batches("train", batch_size=1, seed=0)).inputs.shape[1] == 5
+
+
 def test_always_answering_one_gives_adding_its_chance_level():
     task = Adding(length=7)
     targets = torch.cat([batch.targets for batch in islice(task.batches("train", batch_size=1_000, seed=0), 20)])
@@ -103,6 +114,7 @@ def test_a_task_at_another_length_is_the_same_but_for_its_rows(task, length, max
         (lambda: InductionHeads(length=2), "length must be at least 3 .*, got 2"),
         (lambda: InductionHeads(length=7, vocab_size=2), "vocab_size must be at least 3 .*, got 2"),
         (lambda: Adding(length=1), "length must be at least 2, got 1"),
+        (lambda: Adding(length=7, shorter=(5, 7)), r"shorter must be within \[2, length\), got \(5, 7\) for length 7"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(build, message):

@@ -37,7 +37,7 @@ GENERATED = {
     "mqar": lambda _: MQAR(
         vocab_size=31, sizes=(MQARSize(length=22, num_pairs=5, weight=2), MQARSize(length=14, num_pairs=3)), **HELD_OUT
     ),
-    "adding": lambda _: Adding(length=11, **HELD_OUT),
+    "adding": lambda _: Adding(length=11, shorter=(5, 7), **HELD_OUT),
 }
 
 
