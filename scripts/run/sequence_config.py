@@ -191,11 +191,10 @@ LAPTOP = (
     ),
     _preset(
         "mqar",
-        total_steps=8_000,
+        total_steps=6_000,
         batch_size=32,
-        search_share=1.0,
         test_lengths=(128, 256),
-        validations=32,
+        validations=24,
         stop_at_accuracy=0.9995,
     ),
     _preset(
