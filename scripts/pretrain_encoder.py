@@ -152,7 +152,7 @@ def starting_point(arguments: list[str]) -> PretrainEncoder:
 
 def command() -> None:
     """Runs as a console command."""
-    run_command(tyro.conf.OmitArgPrefixes[PretrainEncoder], main, documentation=__doc__, starting_point=starting_point)
+    run_command(PretrainEncoder, main, documentation=__doc__, starting_point=starting_point, prefixes=False)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def starting_point(arguments: list[str]) -> TrainDQN:
 
 def command() -> None:
     """Runs as a console command."""
-    run_command(tyro.conf.OmitArgPrefixes[TrainDQN], main, documentation=__doc__, starting_point=starting_point)
+    run_command(TrainDQN, main, documentation=__doc__, starting_point=starting_point, prefixes=False)
 
 
 if __name__ == "__main__":

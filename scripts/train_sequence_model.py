@@ -114,9 +114,7 @@ def starting_point(arguments: list[str]) -> TrainSequenceModel:
 
 def command() -> None:
     """Runs as a console command."""
-    run_command(
-        tyro.conf.OmitArgPrefixes[TrainSequenceModel], main, documentation=__doc__, starting_point=starting_point
-    )
+    run_command(TrainSequenceModel, main, documentation=__doc__, starting_point=starting_point, prefixes=False)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ def run_command(
     *,
     documentation: str | None,
     starting_point: Callable[[list[str]], Config] | None = None,
+    prefixes: bool = True,
 ) -> None:
     """Parses the command line into a `config_type` and runs `main` on it.
 
     `starting_point` returns, from the flags, the configuration that they override (default: that of the type itself).
+    Without `prefixes` a field of a part is `--field`, not `--part.field`.
 
     ValueError and OSError are how this repository refuses bad input: the command then ends with their sentence and
     status 1. `python -X dev` shows where they came from as well.
@@ -29,11 +31,9 @@ def run_command(
     name = Path(sys.argv[0]).stem
     try:
         with _quiet_end_of_a_pipe():
-            if starting_point is None:
-                config = tyro.cli(config_type, prog=name, description=documentation)
-            else:
-                start = starting_point(sys.argv[1:])
-                config = tyro.cli(config_type, prog=name, description=documentation, default=start)
+            start = tyro.MISSING_NONPROP if starting_point is None else starting_point(sys.argv[1:])
+            markers = () if prefixes else (tyro.conf.OmitArgPrefixes,)
+            config = tyro.cli(config_type, prog=name, description=documentation, default=start, config=markers)
         main(config)
     except (ValueError, OSError) as error:
         if sys.flags.dev_mode:
