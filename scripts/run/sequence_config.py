@@ -183,9 +183,9 @@ LAPTOP = (
     _preset("copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
     _preset(
         "induction-heads",
-        total_steps=16_000,
-        batch_size=8,
-        search_share=1.0,
+        total_steps=2_000,
+        batch_size=32,
+        search_share=0.5,
         weight_decay=0.0,  # as Gu and Dao 2023 train them
         test_lengths=(64, 256, 512, 1_024, 2_048, 4_096),
     ),

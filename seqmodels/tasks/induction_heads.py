@@ -17,6 +17,11 @@ class InductionHeads:
     Tokens are 0 .. vocab_size - 2, the trigger is vocab_size - 1. Only the last position is scored. Source: Dao et al.
     2022 (H3), section 3.1, as in Gu and Dao 2023, section 4.1.2: one trigger, trained at 256, tested far beyond.
 
+    Attributes:
+        length: of held-out rows, and of training rows.
+        shorter: further lengths, each of as many training batches as `length`: the rule is found in short rows.
+        vocab_size: number of tokens, the trigger among them.
+
     >>> task = InductionHeads(length=9, vocab_size=6)
     >>> batch = next(task.batches("train", batch_size=1, seed=0))
     >>> print(batch.inputs[0].tolist(), batch.targets[0, -1].item(), sep="\n")
@@ -25,6 +30,7 @@ class InductionHeads:
     """
 
     length: int
+    shorter: tuple[int, ...] = ()
     vocab_size: int = 16
     num_validation: int = 512
     num_test: int = 1024
@@ -32,6 +38,8 @@ class InductionHeads:
     def __post_init__(self) -> None:
         if self.length < 3:
             raise ValueError(f"length must be at least 3 (trigger, token, trigger), got {self.length}")
+        if any(not 3 <= length < self.length for length in self.shorter):
+            raise ValueError(f"shorter must be within [3, length), got {self.shorter} for length {self.length}")
         if self.vocab_size < 3:
             raise ValueError(f"vocab_size must be at least 3 (two tokens, trigger), got {self.vocab_size}")
 
@@ -52,7 +60,7 @@ class InductionHeads:
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of a split, as in Task."""
         return generated_batches(
-            self._draw,
+            self._draw_one_length if split == "train" else self._draw,
             split,
             num_held_out={"validation": self.num_validation, "test": self.num_test},
             batch_size=batch_size,
@@ -62,7 +70,11 @@ class InductionHeads:
 
     def at_length(self, length: int) -> "InductionHeads":
         """Returns the task with rows of this length."""
-        return replace(self, length=length)
+        return replace(self, length=length, shorter=())
+
+    def _draw_one_length(self, generator: np.random.Generator, num_examples: int) -> Batch:
+        length = int(generator.choice((self.length, *self.shorter)))
+        return self.at_length(length)._draw(generator, num_examples)
 
     def _draw(self, generator: np.random.Generator, num_examples: int) -> Batch:
         trigger = self.vocab_size - 1

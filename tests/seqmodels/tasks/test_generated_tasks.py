@@ -68,8 +68,9 @@ def test_adding_marks_one_number_in_each_half():
     assert second == {3, 4, 5, 6}
 
 
-def test_adding_trains_on_every_length_evenly_and_is_tested_on_one():
-    task = Adding(length=11, shorter=(5, 7), num_validation=3, num_test=3)
+@pytest.mark.parametrize("kind", [Adding, InductionHeads])
+def test_training_rows_have_every_length_evenly_and_held_out_rows_one(kind):
+    task = kind(length=11, shorter=(5, 7), num_validation=3, num_test=3)
     lengths = Counter(batch.inputs.shape[1] for batch in islice(task.batches("train", batch_size=1, seed=0), 300))
     assert sorted(lengths) == [5, 7, 11]
     assert min(lengths.values()) > 75
@@ -113,6 +114,10 @@ def test_a_task_at_another_length_is_the_same_but_for_its_rows(task, length, max
         (lambda: Copying(num_tokens=3, lag=5, vocab_size=2), "vocab_size must be at least 4 .*, got 2"),
         (lambda: InductionHeads(length=2), "length must be at least 3 .*, got 2"),
         (lambda: InductionHeads(length=7, vocab_size=2), "vocab_size must be at least 3 .*, got 2"),
+        (
+            lambda: InductionHeads(length=7, shorter=(2,)),
+            r"shorter must be within \[3, length\), got \(2,\) for length 7",
+        ),
         (lambda: Adding(length=1), "length must be at least 2, got 1"),
         (lambda: Adding(length=7, shorter=(5, 7)), r"shorter must be within \[2, length\), got \(5, 7\) for length 7"),
     ],

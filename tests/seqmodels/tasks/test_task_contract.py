@@ -33,7 +33,7 @@ HELD_OUT = {"num_validation": 71, "num_test": 5}
 GENERATED = {
     "selective-copying": lambda _: SelectiveCopying(num_slots=13, num_tokens=3, vocab_size=7, **HELD_OUT),
     "copying": lambda _: Copying(num_tokens=3, lag=5, vocab_size=7, **HELD_OUT),
-    "induction-heads": lambda _: InductionHeads(length=11, vocab_size=7, **HELD_OUT),
+    "induction-heads": lambda _: InductionHeads(length=11, shorter=(5, 7), vocab_size=7, **HELD_OUT),
     "mqar": lambda _: MQAR(
         vocab_size=31, sizes=(MQARSize(length=22, num_pairs=5, weight=2), MQARSize(length=14, num_pairs=3)), **HELD_OUT
     ),
