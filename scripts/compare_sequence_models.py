@@ -82,8 +82,11 @@ class CompareSequenceModels:
 
     def __post_init__(self) -> None:
         for name in ("models", "seeds"):
-            if not getattr(self, name):
+            given = getattr(self, name)
+            if not given:
                 raise ValueError(f"{name} must name at least one")
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} must be different, got {' '.join(map(str, given))}")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds must be at least 0, got {min(self.seeds)}")
         for name in ("total_steps", "d_model", "search_steps"):
@@ -184,7 +187,7 @@ class Comparison:
             if cell is None:
                 return None
             found.append(cell)
-            if isinstance(cell, SequenceResult) and cell.steps < run.training.total_steps:
+            if isinstance(cell, SequenceResult) and cell.steps < run.pretraining_steps + run.training.total_steps:
                 break  # what is solved needs no other rate
         return found
 
@@ -263,6 +266,8 @@ class Comparison:
             f"{task.spec.name}, preset {self.config.preset_name}": results_table(self.cells),
             "Settings": settings_table(self.chosen, self.searched),
         }
+        for of_other_lengths in ("costs.png", "lengths.png"):  # by an earlier call
+            (folder / of_other_lengths).unlink(missing_ok=True)
         plot_curves(folder / "curves.png", results)
         plot_sizes(folder / "sizes.png", results)
         if costs:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,8 +123,12 @@ def command_line() -> str:
     return shlex.join([*program, *sys.argv[1:]])
 
 
+@cache
 def versions() -> dict[str, str | list[str] | None]:
-    """Returns what decides about a run beside its configuration: versions of Python, packages and this repository."""
+    """Returns what decides about a run beside its configuration: versions of Python, packages and this repository.
+
+    Asked once in a process: the files may change under one that runs for long, not the code that it has imported.
+    """
     found: dict[str, str | list[str] | None] = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -154,6 +154,7 @@ class SequenceParts:
 
     trainings: tuple[SequenceTraining, ...]  # the last is of the task; one before it pretrains the same weights
     test_tasks: tuple[Task, ...]
+    backend: str  # with which scan the model's mixers compute, and why
 
     @property
     def training(self) -> SequenceTraining:
@@ -162,7 +163,11 @@ class SequenceParts:
 
 
 def build_parts(config: SequenceRunConfig, fabric: Fabric) -> SequenceParts:
-    """Returns a run that has not begun. Seeds PyTorch's global generator, from which modules draw their weights."""
+    """Returns a run that has not begun. Seeds PyTorch's global generator, from which modules draw their weights.
+
+    Raises:
+        ValueError: what the configuration asks for cannot be, or its backend not on this device.
+    """
     torch.manual_seed(integer_seed(config.seed, "weights"))
     given = build_task(config)
     task = WithMaskToken(given) if config.pretraining_steps else given
@@ -175,7 +180,7 @@ def build_parts(config: SequenceRunConfig, fabric: Fabric) -> SequenceParts:
         model.compile()
     # Dropout draws from here: each process its own.
     torch.manual_seed(integer_seed(config.seed, f"dropout of process {fabric.global_rank}"))
-    return SequenceParts(trainings=tuple(trainings), test_tasks=test_tasks)
+    return SequenceParts(trainings=tuple(trainings), test_tasks=test_tasks, backend=describe_backend(model))
 
 
 def build_training(

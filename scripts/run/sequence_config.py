@@ -150,7 +150,7 @@ def _preset(
 
 
 # Minutes on two cores. Every model of a comparison has these steps, widths and rates. Where nothing is learned for
-# long, a short search would choose among rates by luck: there it has all the steps. What is learned to the end stops
+# long, a short search would choose among rates by luck: there it is longer. What is learned to the end stops
 # there; induction heads go on, because lengths beyond training are learned after the length itself.
 LAPTOP = (
     _preset(
@@ -183,9 +183,9 @@ LAPTOP = (
     _preset("copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
     _preset(
         "induction-heads",
-        total_steps=2_000,
-        batch_size=32,
-        search_share=0.5,
+        total_steps=3_000,
+        batch_size=16,
+        search_share=1 / 3,
         weight_decay=0.0,  # as Gu and Dao 2023 train them
         test_lengths=(64, 256, 512, 1_024, 2_048, 4_096),
     ),
@@ -219,9 +219,9 @@ LAPTOP = (
     ),
     _preset("text", total_steps=2_000, batch_size=16, weight_decay=0.05, pretraining_steps=1_000),
     _preset("retrieval", total_steps=2_000, batch_size=8, weight_decay=0.05, pretraining_steps=1_000),
-    _preset("image", total_steps=4_000, batch_size=32, weight_decay=0.05, pretraining_steps=2_000),
-    _preset("sequential-mnist", total_steps=3_000, batch_size=32),
-    _preset("sequential-cifar", total_steps=4_000, batch_size=32, weight_decay=0.05),
+    _preset("image", total_steps=1_500, batch_size=16, weight_decay=0.05, pretraining_steps=750),
+    _preset("sequential-mnist", total_steps=1_500, batch_size=16),
+    _preset("sequential-cifar", total_steps=1_500, batch_size=16, weight_decay=0.05),
     _preset("atari-action", total_steps=1_500, batch_size=32),
     _preset("atari-reward", total_steps=1_500, batch_size=32),
     _preset("atari-feature", total_steps=1_500, batch_size=32),

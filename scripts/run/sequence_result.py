@@ -22,10 +22,10 @@ class SequenceResult:
     learning_rate: float
     steps: int
     tokens: int
-    seconds: float  # wall time of all sittings, validations and tests included
+    seconds: float  # wall time, validations and tests included; of a killed sitting up to its last checkpoint
     parameters: int
     state_size: int  # numbers kept per row after a row of the task
-    best_step: int
+    best_step: int  # of the curve: pretraining steps count
     validation: dict[str, float]  # at the best step
     test: dict[str, float]  # with the weights of the best step
     lengths: dict[str, dict[str, float]]  # the same at lengths beyond training

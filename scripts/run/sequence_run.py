@@ -18,7 +18,7 @@ from .devices import device_description
 from .interruption import Interruption
 from .progress import Progress
 from .run_directory import RunDirectory
-from .sequence_assembly import SequenceParts, describe_backend, state_size
+from .sequence_assembly import SequenceParts, state_size
 from .sequence_config import SequenceRunConfig
 from .sequence_result import SequenceResult
 from .tensorboard import TensorBoardWriter, flatten_config
@@ -60,7 +60,7 @@ class SequenceRun:
             tokens = self.tokens if resumes else None
             self.tokens_board = TensorBoardWriter(directory.path / "against_tokens", resume_step=tokens)
             if not resumes:
-                self.board.text("model/backend", describe_backend(self.parts.training.model), step=0)
+                self.board.text("model/backend", self.parts.backend, step=0)
 
     @property
     def steps(self) -> int:
@@ -161,6 +161,7 @@ class SequenceRun:
     def finish(self) -> SequenceResult:
         """Writes and returns the result, once all `tests` are done."""
         training = self.parts.training
+        best_step = training.best_step + self.steps - training.steps  # of the curve, which begins with pretraining
         lengths = {name: metrics for name, metrics in self.tested.items() if name != "test"}
         result = SequenceResult(
             task=self.config.task,
@@ -172,13 +173,13 @@ class SequenceRun:
             seconds=self.seconds(),
             parameters=sum(parameter.numel() for parameter in training.model.parameters()),
             state_size=state_size(training.model, training.task.spec.max_length),
-            best_step=training.best_step,
-            validation=_best_point(self.curve, training.best_step + self.steps - training.steps),
+            best_step=best_step,
+            validation=_best_point(self.curve, best_step),
             test=self.tested["test"],
             lengths=lengths,
             state_sizes={length: state_size(training.model, int(length)) for length in lengths},
             curve=self.curve,
-            backend=describe_backend(training.model),
+            backend=self.parts.backend,
             device=device_description(self.fabric.device),
             threads=torch.get_num_threads(),
             torch=str(torch.__version__),

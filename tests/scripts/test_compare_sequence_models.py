@@ -240,6 +240,8 @@ def test_another_budget_keeps_the_shares_of_warm_up_and_validations():
     ("change", "message"),
     [
         ({"models": ()}, "models must name at least one"),
+        ({"models": ("s4", "s4")}, "models must be different, got s4 s4"),
+        ({"seeds": (0, 1, 0)}, "seeds must be different, got 0 1 0"),
         ({"seeds": (1, -1)}, "seeds must be at least 0, got -1"),
         ({"cost_lengths": (0,)}, "lengths must be at least 1"),
         ({"cost_batch_size": 0}, "cost_batch_size must be at least 1, got 0"),
@@ -294,6 +296,9 @@ def test_figures_keep_the_machine_they_were_found_on_and_costs_are_measured_agai
     file.write_text(json.dumps({"lengths": [7], "costs": [[7, 0.5, 10]]}))  # as it was before machines were written
     compare_sequence_models.main(config)
     assert measured == [1, 2, 1]
+    assert (tmp_path / "costs.png").exists()
+    compare_sequence_models.main(replace(config, cost_lengths=()))
+    assert not (tmp_path / "costs.png").exists(), "a picture of an earlier call"
 
 
 def test_costs_are_those_of_the_same_model_and_inputs(tmp_path, monkeypatch):
