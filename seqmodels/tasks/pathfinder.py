@@ -1,9 +1,12 @@
 """Pathfinder: are the two marked ends joined by a dashed contour?"""
 
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from .dataset_cache import Arrays, cached_arrays
 from .pathfinder_images import draw_pathfinder
@@ -82,6 +85,8 @@ class Pathfinder:
         if self._rows is None:
             settings = (_VERSION, self.settings, self._num_images)
             drawn = cached_arrays(self._cache, "pathfinder", settings, self._draw)
+            if self._parts is not None:
+                shutil.rmtree(self._parts, ignore_errors=True)
             self._rows = PixelRows(drawn["images"], drawn["labels"])
         return stored_batches(
             self._rows.gather, self._splits, split, batch_size=batch_size, seed=seed, first_batch=first_batch
@@ -90,10 +95,21 @@ class Pathfinder:
     def _draw(self) -> Arrays:
         images = np.empty((self._num_images, self._num_pixels, 1), dtype=np.uint8)
         labels = np.empty(self._num_images, dtype=np.uint8)
-        for group, start in enumerate(range(0, self._num_images, _IMAGES_PER_GROUP)):
+        starts = range(0, self._num_images, _IMAGES_PER_GROUP)
+        shown = tqdm(starts, "drawing Pathfinder", unit=" images", unit_scale=_IMAGES_PER_GROUP, delay=3, disable=None)
+        for group, start in enumerate(shown):
             stop = min(start + _IMAGES_PER_GROUP, self._num_images)
-            generator = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(group,)))
-            drawn = draw_pathfinder(self.settings, stop - start, generator)
-            images[start:stop] = drawn.images.reshape(stop - start, -1, 1)
-            labels[start:stop] = drawn.labels
+            # Kept until all are drawn, so that whoever stops before goes on from there.
+            key = (_VERSION, self.settings, group, stop - start)
+            drawn = cached_arrays(self._parts, "group", key, partial(self._draw_group, group, stop - start))
+            images[start:stop], labels[start:stop] = drawn["images"], drawn["labels"]
         return {"images": images, "labels": labels}
+
+    @property
+    def _parts(self) -> Path | None:
+        return None if self._cache is None else self._cache / f"pathfinder-{self.settings.size}-being-drawn"
+
+    def _draw_group(self, group: int, number: int) -> Arrays:
+        generator = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(group,)))
+        drawn = draw_pathfinder(self.settings, number, generator)
+        return {"images": drawn.images.reshape(number, -1, 1), "labels": drawn.labels}

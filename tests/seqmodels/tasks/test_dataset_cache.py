@@ -1,10 +1,12 @@
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 
-from seqmodels.tasks import PATHFINDER_16, ListOps, ListOpsShape, Pathfinder
+from seqmodels.tasks import PATHFINDER_16, ListOps, ListOpsShape, Pathfinder, pathfinder
 from seqmodels.tasks.dataset_cache import cached_arrays
+from seqmodels.tasks.pathfinder_images import draw_pathfinder
 
 SHAPE = ListOpsShape(max_depth=3, max_args=3, min_length=3, max_length=12)
 SIZES = {"num_train": 7, "num_validation": 3, "num_test": 2}
@@ -88,6 +90,28 @@ def test_a_task_reads_its_examples_from_the_cache(task, change, tmp_path, reques
     assert len(list(tmp_path.iterdir())) == 1
     first_batch(tmp_path, change(settings))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_images_drawn_before_an_interruption_are_not_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(pathfinder, "_IMAGES_PER_GROUP", 5)
+    expected = next(Pathfinder(PATHFINDER_16, **SIZES).batches("train", batch_size=7, seed=0))
+    drawn = []
+
+    def draw(settings, number, generator, interrupt_at=2):
+        if len(drawn) == interrupt_at:
+            raise KeyboardInterrupt
+        drawn.append(number)
+        return draw_pathfinder(settings, number, generator)
+
+    monkeypatch.setattr(pathfinder, "draw_pathfinder", draw)
+    with pytest.raises(KeyboardInterrupt):
+        next(Pathfinder(PATHFINDER_16, cache=tmp_path, **SIZES).batches("train", batch_size=7, seed=0))
+    monkeypatch.setattr(pathfinder, "draw_pathfinder", partial(draw, interrupt_at=None))
+    found = next(Pathfinder(PATHFINDER_16, cache=tmp_path, **SIZES).batches("train", batch_size=7, seed=0))
+    assert drawn == [5, 5, 2]
+    for part, other in zip(expected, found, strict=True):
+        assert part.equal(other)
+    assert len(list(tmp_path.iterdir())) == 1, "what was kept of the parts is of no use any more"
 
 
 @pytest.mark.parametrize(
