@@ -183,9 +183,8 @@ LAPTOP = (
     _preset("copying", total_steps=2_000, batch_size=32, test_lengths=(64, 128, 256, 512)),
     _preset(
         "induction-heads",
-        total_steps=3_000,
+        total_steps=4_000,
         batch_size=16,
-        search_share=1 / 3,
         weight_decay=0.0,  # as Gu and Dao 2023 train them
         test_lengths=(64, 256, 512, 1_024, 2_048, 4_096),
     ),

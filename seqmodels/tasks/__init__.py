@@ -65,7 +65,7 @@ TASKS: dict[str, dict[str, TaskFactory]] = {
         "paper": lambda _: Copying(num_tokens=10, lag=1000),
     },
     "induction-heads": {
-        "laptop": lambda _: InductionHeads(length=256, shorter=(16, 32, 64, 128)),
+        "laptop": lambda _: InductionHeads(length=256, shorter=(16, 64)),
         "paper": lambda _: InductionHeads(length=256),
     },
     "mqar": {
