@@ -23,6 +23,7 @@ ALLOWED_IN_MODULE = {
     "agents/stable_baselines3_bridge.py": {"stable_baselines3"},
     "gen_ssl/views/photographic.py": {"kornia"},
     "seqmodels/scans/triton_kernels.py": {"triton"},
+    "seqmodels/tasks/pathfinder.py": {"tqdm"},
     "seqmodels/tasks/published_files.py": {"datasets"},
     "seqmodels/tasks/sequential_digits.py": {"sklearn"},
     "seqmodels/training.py": {"lightning_fabric"},

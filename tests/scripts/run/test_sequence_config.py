@@ -68,7 +68,7 @@ def test_settings_out_of_range_are_refused(build, message):
 
 def test_a_long_run_logs_and_saves_as_often_as_a_shorter_one_and_so_does_its_search():
     paper, laptop = PRESETS["paper", "induction-heads"], PRESETS["laptop", "induction-heads"]
-    assert (laptop.run.training.log_every_steps, laptop.run.checkpoint_every_steps) == (100, 1_600)
+    assert (laptop.run.training.log_every_steps, laptop.run.checkpoint_every_steps) == (40, 400)
     assert (paper.run.training.log_every_steps, paper.run.checkpoint_every_steps) == (100, 2_000)
     assert with_total_steps(paper.run.training, paper.search_steps).log_every_steps == 100
     assert with_total_steps(paper.run.training, 50).log_every_steps == 1
