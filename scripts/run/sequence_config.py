@@ -209,12 +209,12 @@ LAPTOP = (
     _preset("listops", total_steps=4_000, batch_size=32, weight_decay=0.05),
     _preset(
         "pathfinder",
-        total_steps=1_500,
+        total_steps=2_000,
         batch_size=32,
-        search_share=1.0,
+        search_share=0.5,
         weight_decay=0.05,
         pretraining_steps=500,
-        bidirectional=True,
+        pooling="max",  # with the mean, nothing was learned in this time: what tells is at a few pixels
     ),
     _preset("text", total_steps=2_000, batch_size=16, weight_decay=0.05, pretraining_steps=1_000),
     _preset("retrieval", total_steps=2_000, batch_size=8, weight_decay=0.05, pretraining_steps=1_000),
