@@ -266,7 +266,8 @@ def start(path, *flags):
 
 def test_the_preset_catch_learns_to_catch(tmp_path):
     path = tmp_path / "run"
-    assert start(path, "--preset", "catch", "--num-games", "30", "--run-directory", str(path)).wait() == 0
+    once = ("--evaluate-every-steps", "12000", "--num-games", "30", "--no-film")  # its end is what is asked for
+    assert start(path, "--preset", "catch", *once, "--run-directory", str(path)).wait() == 0
     evaluations = json.loads((path / "evaluations.json").read_text())
     assert evaluations[-1]["mean"] >= 0.6  # four balls of five; random play, which catches one of four, has -0.5
 
@@ -312,9 +313,9 @@ def kill_at(process, path, *, while_writing, delay):
 
 def survive_kills(tmp_path, *, kills, kills_while_writing, steps):
     """Kills and resumes one run so often and compares it with a run that was left alone."""
-    flags = ["--preset", "catch", "--total-steps", str(steps), "--checkpoint-every-steps", "500"]
+    flags = ["--preset", "catch", "--total-steps", str(steps), "--checkpoint-every-steps", "500", "--no-film"]
     path, alone = tmp_path / "killed", tmp_path / "alone"
-    assert start(alone, *flags, "--run-directory", str(alone)).wait() == 0
+    left_alone = start(alone, *flags, "--run-directory", str(alone))
     generator = random.Random(0)
     killed_while_writing = 0
     process = start(path, *flags, "--run-directory", str(path))
@@ -325,13 +326,14 @@ def survive_kills(tmp_path, *, kills, kills_while_writing, steps):
         load_checkpoint(path / "checkpoint.pt")  # readable, whenever the kill came
         process = start(path, "--resume", str(path))
     assert process.wait() == 0, (tmp_path / "killed.log").read_text()
+    assert left_alone.wait() == 0, (tmp_path / "alone.log").read_text()
     assert killed_while_writing >= kills_while_writing
     assert_same_training(load_checkpoint(path / "checkpoint.pt"), load_checkpoint(alone / "checkpoint.pt"))
     assert curves(path) == curves(alone)
 
 
 def test_a_run_killed_three_times_ends_as_one_that_was_left_alone(tmp_path):
-    survive_kills(tmp_path, kills=3, kills_while_writing=1, steps=4_000)
+    survive_kills(tmp_path, kills=3, kills_while_writing=1, steps=3_000)
 
 
 @pytest.mark.slow
