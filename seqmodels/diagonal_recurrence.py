@@ -68,7 +68,7 @@ def step(
 
 
 class _Levels(torch.autograd.Function):
-    """Powers by doubling: products only, so also where a is 0 and has no logarithm. Keeps none of its steps."""
+    """Powers by products only, so also where a is 0 and has no logarithm. Keeps none of its steps."""
 
     @staticmethod
     def forward(ctx: Any, a: Num[Tensor, "d n"], size: int, count: int) -> tuple[Tensor, Tensor]:
@@ -92,13 +92,9 @@ class _Levels(torch.autograd.Function):
 
 def _powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
     """Returns a^0 ... a^(count - 1), without gradient."""
-    result = a.new_empty(*a.shape, count)
-    result[:, :, 0] = 1.0
-    base, done = a[:, :, None], 1
-    while done < count:
-        torch.mul(result[:, :, : min(done, count - done)], base, out=result[:, :, done : 2 * done])
-        base, done = base * base, 2 * done
-    return result
+    factors = a[:, :, None].repeat(1, 1, count)
+    factors[:, :, 0] = 1.0
+    return factors.cumprod(2)
 
 
 def power_levels(a: Num[Tensor, "d n"], length: int) -> Levels:
@@ -162,4 +158,9 @@ def _real_factors(
     """Returns two real factors of Re(sum over n of x_np y_nq), so that complex numbers cost a real product."""
     if not x.is_complex():
         return x.mT, y
-    return torch.cat([x.real, -x.imag], dim=1).mT, torch.cat([y.real, y.imag], dim=1)
+    return _parts(x.conj()).mT, _parts(y)
+
+
+def _parts(x: Num[Tensor, "d n p"]) -> Float[Tensor, "d m p"]:
+    """Returns real and imaginary parts as numbers of their own, m = 2 n, one after the other."""
+    return torch.view_as_real(x.resolve_conj()).movedim(3, 2).flatten(1, 2)
