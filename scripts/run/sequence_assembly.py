@@ -86,6 +86,8 @@ def build_mixer(config: SequenceRunConfig, max_length: int) -> SequenceModel[Any
     for name in options:
         if name not in known:
             raise ValueError(f"{config.model} has no {name}: it has {', '.join(sorted(known - {'d_model'})) or 'none'}")
+    if architecture.dt_min is not None and "dt_min" in known:  # of a preset, which models without have as well
+        options["dt_min"] = architecture.dt_min
     if "max_length" in known:
         options["max_length"] = max_length
     return make_mixer(config.model, architecture.d_model, **options)

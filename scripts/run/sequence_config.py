@@ -19,7 +19,7 @@ LAPTOP_RATES = LEARNING_RATES[:3]
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureConfig:
-    """The stack around a mixer. What is None is the mixer's own default, and refused by a mixer that has no such."""
+    """The stack around a mixer. What is None is the mixer's own default; a size or backend that it lacks is refused."""
 
     d_model: int = 64
     num_layers: int = 2
@@ -30,6 +30,7 @@ class ArchitectureConfig:
     pooling: Literal["last", "mean", "max"] = "mean"  # of a row, where it has one answer
     d_state: int | None = None  # numbers per channel that a state-space mixer remembers
     num_heads: int | None = None
+    dt_min: float | None = None  # smallest time step that a state-space mixer starts with; others have none
     backend: Literal["auto", "torch", "cpp", "triton", "mamba_ssm"] = "auto"  # which scan a selective mixer uses
 
     def __post_init__(self) -> None:
@@ -42,6 +43,8 @@ class ArchitectureConfig:
             given = getattr(self, name)
             if given is not None and given < 1:
                 raise ValueError(f"{name} must be at least 1, got {given}")
+        if self.dt_min is not None and self.dt_min <= 0:
+            raise ValueError(f"dt_min must be above 0, got {self.dt_min}")
 
     def feed_forward_dim(self, mixer: str) -> int | None:
         """Returns the hidden units after each mixer, None for no such layer."""
@@ -268,7 +271,7 @@ PAPER = (
         batch_size=32,
         d_model=256,
         pretraining_steps=100_000,
-        **(_LRA | {"preset": "paper-128"}),
+        **(_LRA | {"preset": "paper-128", "dt_min": 1e-4}),  # as in the S4 repository: rows are 16 times as long
     ),
     _preset(
         "sequential-mnist",

@@ -7,6 +7,7 @@ from torch import nn
 from scripts.run.sequence_assembly import build_fabric, build_model, build_parts, build_task, describe_backend
 from scripts.run.sequence_config import ArchitectureConfig, SequenceRunConfig
 from seqmodels.attention import Attention
+from seqmodels.s4 import S4
 from seqmodels.training import SequenceTrainingConfig
 
 SMALL = ArchitectureConfig(d_model=24, num_layers=2)
@@ -27,6 +28,14 @@ def test_every_layer_has_the_number_of_heads_asked_for_and_else_the_mixers_own()
 def test_every_layer_computes_with_the_backend_asked_for():
     assert describe_backend(model_of("mamba", backend="torch")) == "torch: as asked for"
     assert describe_backend(model_of("s4")) == "PyTorch: this mixer has no other backend"
+
+
+def test_state_space_mixers_start_with_the_time_steps_asked_for_and_others_have_none():
+    layers = [part for part in model_of("s4", dt_min=0.09).modules() if type(part) is S4]
+    assert len(layers) == 2
+    for layer in layers:
+        assert layer.log_dt.exp().min() > 0.09 - 1e-6
+    model_of("gru", dt_min=0.09)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_a_label_tells_models_of_one_mixer_apart():
     [
         (lambda: ArchitectureConfig(d_model=0), "d_model must be at least 1, got 0"),
         (lambda: ArchitectureConfig(d_state=0), "d_state must be at least 1, got 0"),
+        (lambda: ArchitectureConfig(dt_min=0.0), "dt_min must be above 0, got 0.0"),
         (lambda: ArchitectureConfig(num_heads=-4), "num_heads must be at least 1, got -4"),
         (lambda: ArchitectureConfig(dropout=1.0), r"dropout must be within \[0, 1\), got 1.0"),
         (lambda: SequenceRunConfig(checkpoint_every_steps=0), "checkpoint_every_steps must be at least 1, got 0"),
