@@ -68,6 +68,9 @@ def plot_sizes(path: Path, results: Sequence[SequenceResult]) -> None:
             panel.scatter([size(result) for result in group], values, color=f"C{number}", label=model)
             panel.set(xlabel=label, ylabel=f"test {metric}")
             panel.set_xscale("log", base=2)
+    for panel, (_, size) in zip(panels, sizes, strict=True):
+        of_all = [size(result) for result in results]
+        panel.set_xlim(min(of_all) / 2, max(of_all) * 2)  # so that powers of two stand at every axis
     _finish(figure, list(panels), path, title=results[0].task)
 
 
