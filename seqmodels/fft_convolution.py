@@ -79,5 +79,5 @@ def _spectra(x: Float[Tensor, "b l d"], padded: int) -> Iterator[tuple[slice, Co
 def _rows_at_once(x: Float[Tensor, "b l d"], padded: int) -> int:
     """Returns of how many rows to transform all channels at once: of a long batch, about a quarter."""
     # Fewer and larger blocks keep several threads from waiting for each other.
-    numbers = max(4 * numbers_at_once(x.device), x.numel() // 2)
+    numbers = max(2 * numbers_at_once(x.device), x.numel() // 2)
     return max(numbers // (x.shape[2] * padded), 1)
