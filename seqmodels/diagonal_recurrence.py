@@ -92,7 +92,7 @@ class _Levels(torch.autograd.Function):
 
 def _powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
     """Returns a^0 ... a^(count - 1), without gradient."""
-    factors = a[:, :, None].repeat(1, 1, count)
+    factors = a[:, :, None].expand(-1, -1, count).clone()
     factors[:, :, 0] = 1.0
     return factors.cumprod(2)
 
@@ -104,9 +104,49 @@ def power_levels(a: Num[Tensor, "d n"], length: int) -> Levels:
 
 
 def _kernel(system: Diagonal, levels: Levels, length: int, dtype: torch.dtype) -> Float[Tensor, "d l"]:
-    rows, columns = _real_factors(levels.coarse * (system.c * system.b)[:, :, None], levels.fine[:, :, : levels.size])
-    taps = torch.bmm(rows.to(dtype), columns.to(dtype))  # (D, L / Q, Q)
+    fine, coarse = levels.fine.detach(), levels.coarse.detach()
+    taps: Tensor = _Taps.apply(system.a, system.c * system.b, fine, coarse, dtype)  # type: ignore[no-untyped-call]
     return taps.flatten(1)[:, :length]
+
+
+class _Taps(torch.autograd.Function):
+    """Re(sum over n of w_n a_n^l), from powers of a on two levels, which take no gradient of their own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        a: Num[Tensor, "d n"],
+        w: Num[Tensor, "d n"],
+        fine: Num[Tensor, "d n q1"],
+        coarse: Num[Tensor, "d n p"],
+        dtype: torch.dtype,
+    ) -> Float[Tensor, "d p q"]:
+        rows, columns = _real_factors(coarse * w[:, :, None], fine[:, :, :-1])
+        columns = columns.to(dtype)
+        ctx.save_for_backward(w, fine[:, :, -2].clone(), coarse, columns)
+        return torch.bmm(rows.to(dtype), columns)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, "d p q"]) -> tuple[Tensor, Tensor, None, None, None]:
+        # The derivative of a^l is l a^(l - 1), of the two levels p Q a^(p Q - 1) a^q + a^(p Q) q a^(q - 1).
+        w, last, coarse, columns = ctx.saved_tensors
+        size = columns.shape[2]
+        order = torch.arange(max(size, coarse.shape[2]), device=w.device, dtype=gradient.dtype)
+        at_power = _met(gradient, columns, coarse)
+        at_slope = _met(gradient[:, :, 1:] * order[1:size], columns[:, :, :-1], coarse)
+        to_w = (coarse * at_power).sum(2)
+        later = (coarse[:, :, :-1] * at_power[:, :, 1:]) @ order[1 : coarse.shape[2]].to(coarse.dtype)
+        to_a = w * ((coarse * at_slope).sum(2) + size * last * later)
+        return to_a.conj(), to_w.conj(), None, None, None
+
+
+def _met(
+    gradient: Float[Tensor, "d p q"], columns: Float[Tensor, "d m q"], coarse: Num[Tensor, "d n p"]
+) -> Num[Tensor, "d n p"]:
+    """Returns the sums over q of gradient_pq a^q."""
+    sums = torch.bmm(gradient, columns.mT).to(torch.float64)  # (D, L / Q, m)
+    return (torch.view_as_complex(sums.unflatten(2, (-1, 2))) if coarse.is_complex() else sums).mT
 
 
 def _response(system: Diagonal, levels: Levels, state: Float[Tensor, "b d n"], length: int) -> Float[Tensor, "b l d"]:

@@ -15,9 +15,10 @@ from .block_size import numbers_at_once
 def fft_convolution(u: Float[Tensor, "b l d"], kernel: Float[Tensor, "d k"]) -> Float[Tensor, "b l d"]:
     """Returns y_t = sum over j <= t of kernel_j u_(t - j); what of the kernel is longer than u has no effect.
 
-    Where the kernel learns, keeps the spectrum of u, about twice its size: to transform it again would be a fifth of
-    both passes. Rounding spreads over a row, so an output holds about 1e-7 (float32) of the largest one; an input does
-    not reach earlier outputs otherwise.
+    y is a view of (b, d, l), as the transforms leave it: named last in a sum with (b, l, d), it gives one laid out as
+    that. Where the kernel learns, keeps the spectrum of u, about twice its size: to transform it again would be a fifth
+    of both passes. Rounding spreads over a row, so an output holds about 1e-7 (float32) of the largest one; an input
+    does not reach earlier outputs otherwise.
     """
     learns = kernel.requires_grad and torch.is_grad_enabled()
     y: Tensor = _Convolution.apply(u, kernel[:, : u.shape[1]], learns)  # type: ignore[no-untyped-call]
@@ -40,14 +41,14 @@ class _Convolution(torch.autograd.Function):
         length, taps = u.shape[1], kernel.shape[1]
         padded = good_length(length + taps - 1)  # shorter, and the end would wrap around to the start
         transfer = torch.fft.rfft(kernel, n=padded)
-        y, spectra = torch.empty_like(u), []
+        y, spectra = u.new_empty(u.mT.shape), []
         for rows, spectrum in _spectra(u, padded):
-            y[rows] = torch.fft.irfft(spectrum * transfer, n=padded)[:, :, :length].mT
+            y[rows] = torch.fft.irfft(spectrum * transfer, n=padded)[:, :, :length]
             if learns:
-                spectra.append(spectrum)
+                spectra.append(spectrum.conj_physical_())  # as the kernel's gradient needs it
         ctx.save_for_backward(transfer, *spectra)
         ctx.taps, ctx.padded = taps, padded
-        return y
+        return y.mT
 
     @staticmethod
     @once_differentiable
@@ -56,13 +57,13 @@ class _Convolution(torch.autograd.Function):
         length, remaining = gradient.shape[1], iter(spectra)
         # Correlation is convolution with the conjugate spectrum.
         backwards, both = transfer.conj().resolve_conj(), torch.zeros_like(transfer)
-        to_u = torch.empty_like(gradient)
+        to_u = gradient.new_empty(gradient.mT.shape)
         for rows, flow in _spectra(gradient, ctx.padded):
             if spectra:
-                both += torch.linalg.vecdot(next(remaining), flow, dim=0)  # conj(u) flow
-            to_u[rows] = torch.fft.irfft(flow.mul_(backwards), n=ctx.padded)[:, :, :length].mT
+                both += (next(remaining) * flow).sum(0)
+            to_u[rows] = torch.fft.irfft(flow.mul_(backwards), n=ctx.padded)[:, :, :length]
         to_kernel = torch.fft.irfft(both, n=ctx.padded)[:, : ctx.taps] if spectra else None
-        return to_u, to_kernel, None
+        return to_u.mT, to_kernel, None
 
 
 def _spectra(x: Float[Tensor, "b l d"], padded: int) -> Iterator[tuple[slice, Complex[Tensor, "rows d f"]]]:

@@ -61,14 +61,14 @@ class S4(nn.Module):
             before = None if state is None else state.x
             run = partial(self._convolve, self.system())
             y, end = run(u, before) if resets is None else run_piecewise(run, u, before, resets)
-            y = y + self.D * u
+            y = self.D * u + y
         return self.output(y), S4State(end)
 
     def outputs(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         """Returns the outputs of whole rows alone, without the state at their end."""
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
-            y = fft_convolution(u, self.kernel(u.shape[1])) + self.D * u
+            y = self.D * u + fft_convolution(u, self.kernel(u.shape[1]))
         outputs: Tensor = self.output(y)
         return outputs
 

@@ -56,7 +56,8 @@ def zero_order_hold(
     poles: Num[Tensor, "d n"], dt: Float64[Tensor, "d 1"]
 ) -> tuple[Num[Tensor, "d n"], Num[Tensor, "d n"]]:
     """Returns a = exp(dt p) and b = (a - 1) / p: exact for an input that stands still between positions."""
-    return torch.exp(dt * poles), torch.expm1(dt * poles) / poles
+    growth = torch.expm1(dt * poles)
+    return 1.0 + growth, growth / poles
 
 
 def bilinear(poles: Num[Tensor, "d n"], dt: Float64[Tensor, "d 1"]) -> tuple[Num[Tensor, "d n"], Num[Tensor, "d n"]]:
@@ -126,14 +127,14 @@ class S4D(nn.Module):
             before = None if state is None else state.x
             run = partial(convolve, self.system())
             y, end = run(u, before) if resets is None else run_piecewise(run, u, before, resets)
-            y = y + self.D * u
+            y = self.D * u + y
         return self.output(y), S4DState(end)
 
     def outputs(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         """Returns the outputs of whole rows alone, without the state at their end."""
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
-            y = fft_convolution(u, self.kernel(u.shape[1])) + self.D * u
+            y = self.D * u + fft_convolution(u, self.kernel(u.shape[1]))
         outputs: Tensor = self.output(y)
         return outputs
 
@@ -143,7 +144,7 @@ class S4D(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             u = x.to(self.D.dtype)
             y, after = step(self.system(), state.x, u)
-            y = y + self.D * u
+            y = self.D * u + y
         return self.output(y), S4DState(after)
 
     def initial_state(self, batch_size: int) -> S4DState:
