@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.signal import cont2discrete
 
-from seqmodels.diagonal_recurrence import power_levels
+from seqmodels.diagonal_recurrence import Diagonal, kernel, power_levels
 from seqmodels.s4d import S4D, S4DState, bilinear, s4d_inv, s4d_legs, s4d_lin, s4d_real, zero_order_hold
 
 D = 3
@@ -106,6 +106,16 @@ def test_powers_are_products_also_of_zero(length):
 def test_gradients_of_powers_equal_differences(dtype, length):
     a = 0.5 * torch.randn(D, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(lambda x: tuple(power_levels(x, length)), (a.requires_grad_(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("length", [1, 2, 7, 17])
+def test_gradients_of_the_kernel_equal_differences(dtype, length):
+    generator = torch.Generator().manual_seed(0)
+    a, b, c = (0.5 * torch.randn(D, 2, dtype=dtype, generator=generator) for _ in range(3))
+    a[0, 0] = 0.0  # which has no logarithm
+    leaves = [part.requires_grad_() for part in (a, b, c)]
+    assert torch.autograd.gradcheck(lambda *parts: kernel(Diagonal(*parts), length, torch.float64), leaves)
 
 
 @pytest.mark.parametrize("initialization", [s4d_legs, s4d_real])
