@@ -32,13 +32,13 @@ class Diagonal(NamedTuple):
 class Levels(NamedTuple):
     """Powers on two levels."""
 
-    fine: Num[Tensor, "d n q1"]  # a^0 ... a^Q
-    coarse: Num[Tensor, "d n p"]  # a^0, a^Q, a^2Q, ...
+    fine: Num[Tensor, "d q n"]  # a^0 ... a^(Q - 1)
+    coarse: Num[Tensor, "d p n"]  # a^0, a^Q, a^2Q, ...
 
     @property
     def size(self) -> int:
         """Q."""
-        return self.fine.shape[2] - 1
+        return self.fine.shape[1]
 
 
 def convolve(
@@ -56,14 +56,14 @@ def convolve(
 
 def kernel(system: Diagonal, length: int, dtype: torch.dtype) -> Float[Tensor, "d l"]:
     """Returns Re(sum of c a^l b) for l < length."""
-    return _kernel(system, power_levels(system.a, length), length, dtype)
+    return _kernel(system, power_levels(system.a.detach(), length), length, dtype)
 
 
 def step(
     system: Diagonal, state: Float[Tensor, "b d n"], u: Float[Tensor, "b d"]
 ) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d n"]]:
     """Returns the output at one position and the state after it."""
-    after = system.a * _poles_last(state.double(), system) + system.b * u.double()[..., None]
+    after = system.a * _poles_last(state.double(), system.a) + system.b * u.double()[..., None]
     return (system.c * after).real.sum(-1).to(u.dtype), _numbers_last(after).to(u.dtype)
 
 
@@ -72,29 +72,28 @@ class _Levels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Num[Tensor, "d n"], size: int, count: int) -> tuple[Tensor, Tensor]:
-        fine = _powers(a, size + 1)
-        coarse = _powers(fine[:, :, size], count)
+        fine = _powers(a, size)
+        coarse = _powers(fine[:, -1] * a, count)
         ctx.save_for_backward(fine, coarse)
         return fine, coarse
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, to_fine: Num[Tensor, "d n q1"], to_coarse: Num[Tensor, "d n p"]
-    ) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, to_fine: Num[Tensor, "d q n"], to_coarse: Num[Tensor, "d p n"]) -> tuple[Tensor, None, None]:
         # The derivative of a^l is l a^(l - 1).
         fine, coarse = ctx.saved_tensors
-        size, order = fine.shape[2] - 1, torch.arange(1, max(fine.shape[2], coarse.shape[2]), device=fine.device)
-        of_fine = torch.linalg.vecdot(fine[:, :, :-1] * order[:size], to_fine[:, :, 1:])
-        later = coarse[:, :, :-1] * (size * order[: coarse.shape[2] - 1])
-        return of_fine + fine[:, :, size - 1].conj() * torch.linalg.vecdot(later, to_coarse[:, :, 1:]), None, None
+        size, count = fine.shape[1], coarse.shape[1]
+        order = torch.arange(1, max(size, count), device=fine.device)[:, None]
+        of_fine = torch.linalg.vecdot(fine[:, :-1] * order[: size - 1], to_fine[:, 1:], dim=1)
+        later = torch.linalg.vecdot(coarse[:, :-1] * (size * order[: count - 1]), to_coarse[:, 1:], dim=1)
+        return of_fine + fine[:, -1].conj() * later, None, None
 
 
-def _powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d n count"]:
+def _powers(a: Num[Tensor, "d n"], count: int) -> Num[Tensor, "d count n"]:
     """Returns a^0 ... a^(count - 1), without gradient."""
-    factors = a[:, :, None].expand(-1, -1, count).clone()
-    factors[:, :, 0] = 1.0
-    return factors.cumprod(2)
+    factors = a[:, None].expand(-1, count, -1).clone()
+    factors[:, 0] = 1.0
+    return factors.cumprod(1)
 
 
 def power_levels(a: Num[Tensor, "d n"], length: int) -> Levels:
@@ -110,51 +109,41 @@ def _kernel(system: Diagonal, levels: Levels, length: int, dtype: torch.dtype) -
 
 
 class _Taps(torch.autograd.Function):
-    """Re(sum over n of w_n a_n^l), from powers of a on two levels, which take no gradient of their own."""
+    """Re(sum over n of w_n a_n^l) at l = p Q + q, given the powers of a, which take no gradient of their own."""
 
     @staticmethod
     def forward(
         ctx: Any,
         a: Num[Tensor, "d n"],
         w: Num[Tensor, "d n"],
-        fine: Num[Tensor, "d n q1"],
-        coarse: Num[Tensor, "d n p"],
+        fine: Num[Tensor, "d q n"],
+        coarse: Num[Tensor, "d p n"],
         dtype: torch.dtype,
     ) -> Float[Tensor, "d p q"]:
-        rows, columns = _real_factors(coarse * w[:, :, None], fine[:, :, :-1])
-        columns = columns.to(dtype)
-        ctx.save_for_backward(w, fine[:, :, -2].clone(), coarse, columns)
-        return torch.bmm(rows.to(dtype), columns)
+        columns = _numbers_last(fine).to(dtype)
+        ctx.save_for_backward(w, coarse, columns)
+        return _real_product(coarse * w[:, None], columns)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "d p q"]) -> tuple[Tensor, Tensor, None, None, None]:
-        # The derivative of a^l is l a^(l - 1), of the two levels p Q a^(p Q - 1) a^q + a^(p Q) q a^(q - 1).
-        w, last, coarse, columns = ctx.saved_tensors
-        size = columns.shape[2]
-        order = torch.arange(max(size, coarse.shape[2]), device=w.device, dtype=gradient.dtype)
-        at_power = _met(gradient, columns, coarse)
-        at_slope = _met(gradient[:, :, 1:] * order[1:size], columns[:, :, :-1], coarse)
-        to_w = (coarse * at_power).sum(2)
-        later = (coarse[:, :, :-1] * at_power[:, :, 1:]) @ order[1 : coarse.shape[2]].to(coarse.dtype)
-        to_a = w * ((coarse * at_slope).sum(2) + size * last * later)
-        return to_a.conj(), to_w.conj(), None, None, None
-
-
-def _met(
-    gradient: Float[Tensor, "d p q"], columns: Float[Tensor, "d m q"], coarse: Num[Tensor, "d n p"]
-) -> Num[Tensor, "d n p"]:
-    """Returns the sums over q of gradient_pq a^q."""
-    sums = torch.bmm(gradient, columns.mT).to(torch.float64)  # (D, L / Q, m)
-    return (torch.view_as_complex(sums.unflatten(2, (-1, 2))) if coarse.is_complex() else sums).mT
+        # The tap at l has the derivatives a^l by w, and w l a^(l - 1) by a: what reaches l + 1 meets a^l there.
+        w, coarse, columns = ctx.saved_tensors
+        channels, count, size = gradient.shape
+        both = gradient.new_zeros(channels, 2, count * size)
+        both[:, 0] = taps = gradient.flatten(1)
+        order = torch.arange(1, count * size, device=w.device, dtype=taps.dtype)
+        torch.mul(taps[:, 1:], order, out=both[:, 1, :-1])
+        sums = torch.bmm(both.view(channels, 2 * count, size), columns).double()  # over q
+        of_w, of_slope = (_poles_last(sums, w).unflatten(1, (2, count)) * coarse[:, None]).sum(2).unbind(1)
+        return (w * of_slope).conj(), of_w.conj(), None, None, None
 
 
 def _response(system: Diagonal, levels: Levels, state: Float[Tensor, "b d n"], length: int) -> Float[Tensor, "b l d"]:
     """Returns Re(sum of c a^(l + 1) x) for the state x before position 0."""
-    before = (_poles_last(state.double(), system) * (system.c * system.a)).permute(1, 2, 0)  # (D, n, B)
-    spread = (before[..., None] * levels.coarse[:, :, None]).flatten(2)  # (D, n, B L / Q)
-    rows, columns = _real_factors(spread, levels.fine[:, :, : levels.size])
-    seen = torch.bmm(rows.to(state.dtype), columns.to(state.dtype))  # (D, B L / Q, Q)
+    before = (_poles_last(state.double(), system.a) * (system.c * system.a)).transpose(0, 1)  # (D, B, n)
+    spread = (before[:, :, None] * levels.coarse[:, None]).flatten(1, 2)  # (D, B L / Q, n)
+    seen = _real_product(spread, _numbers_last(levels.fine).to(state.dtype))  # (D, B L / Q, Q)
     y: Tensor = seen.unflatten(1, (state.shape[0], -1)).flatten(2)[:, :, :length].permute(1, 2, 0)
     return y
 
@@ -164,43 +153,33 @@ def _end_state(
 ) -> Float[Tensor, "b d n"]:
     """Returns a^L x + sum of a^(L - 1 - j) b u_j."""
     batch, length = u.shape[:2]
-    size, count = levels.size, levels.coarse.shape[2]
+    size, count = levels.size, levels.coarse.shape[1]
     # Backwards, the input that is l positions before the end meets a^l; zeros fill the last group.
     backwards = pad(u.flip(1).permute(2, 0, 1), (0, size * count - length))  # (D, B, L)
-    fine = _numbers_last(levels.fine[:, :, :size].mT).to(u.dtype)  # (D, Q, N)
+    fine = _numbers_last(levels.fine).to(u.dtype)  # (D, Q, N)
     grouped = torch.bmm(backwards.unflatten(2, (count, size)).flatten(1, 2), fine)  # (D, B L / Q, N)
-    coarse = levels.coarse.mT[:, None]
-    weighted = _poles_last(grouped.unflatten(1, (batch, count)), system) * coarse.to(_pole_dtype(u.dtype, system))
+    weighted = _poles_last(grouped.unflatten(1, (batch, count)), system.a) * _rounded(levels.coarse, u.dtype)[:, None]
     end = weighted.sum(2) * system.b[:, None]  # (D, B, n)
     if state is not None:
-        decay = levels.coarse[:, :, -1] * levels.fine[:, :, length - size * (count - 1)]  # a^L
-        end = end + (_poles_last(state.double(), system) * decay).transpose(0, 1)
+        decay = system.a * levels.fine[:, length - size * (count - 1) - 1] * levels.coarse[:, -1]  # a^L
+        end = end + (_poles_last(state.double(), system.a) * decay).transpose(0, 1)
     return _numbers_last(end.transpose(0, 1)).to(u.dtype)
 
 
-def _pole_dtype(dtype: torch.dtype, system: Diagonal) -> torch.dtype:
-    return dtype.to_complex() if system.a.is_complex() else dtype
+def _rounded(x: Num[Tensor, "..."], dtype: torch.dtype) -> Num[Tensor, "..."]:
+    return x.to(dtype.to_complex() if x.is_complex() else dtype)
 
 
-def _poles_last(x: Float[Tensor, "*lead numbers"], system: Diagonal) -> Num[Tensor, "*lead poles"]:
-    """Returns N numbers of state as one number per pole."""
-    return torch.view_as_complex(x.unflatten(-1, (-1, 2))) if system.a.is_complex() else x
+def _poles_last(x: Float[Tensor, "*lead numbers"], like: Tensor) -> Num[Tensor, "*lead poles"]:
+    """Returns N numbers of state as one number per pole, complex if `like` is."""
+    return torch.view_as_complex(x.unflatten(-1, (-1, 2))) if like.is_complex() else x
 
 
 def _numbers_last(x: Num[Tensor, "*lead poles"]) -> Float[Tensor, "*lead numbers"]:
     """Returns one number per pole as N numbers of state."""
-    return torch.view_as_real(x).flatten(-2) if x.is_complex() else x
+    return torch.view_as_real(x.resolve_conj()).flatten(-2) if x.is_complex() else x
 
 
-def _real_factors(
-    x: Num[Tensor, "d n p"], y: Num[Tensor, "d n q"]
-) -> tuple[Float[Tensor, "d p m"], Float[Tensor, "d m q"]]:
-    """Returns two real factors of Re(sum over n of x_np y_nq), so that complex numbers cost a real product."""
-    if not x.is_complex():
-        return x.mT, y
-    return _parts(x.conj()).mT, _parts(y)
-
-
-def _parts(x: Num[Tensor, "d n p"]) -> Float[Tensor, "d m p"]:
-    """Returns real and imaginary parts as numbers of their own, m = 2 n, one after the other."""
-    return torch.view_as_real(x.resolve_conj()).movedim(3, 2).flatten(1, 2)
+def _real_product(x: Num[Tensor, "d p n"], y: Float[Tensor, "d q numbers"]) -> Float[Tensor, "d p q"]:
+    """Returns Re(sum over poles of x_p y_q), y as numbers of state: complex numbers at the cost of real ones."""
+    return torch.bmm(_numbers_last(_rounded(x, y.dtype).conj()), y.mT)

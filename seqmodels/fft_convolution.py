@@ -1,6 +1,5 @@
 """Causal convolution of long sequences with kernels as long, one kernel per channel, by the Fourier transform."""
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -42,7 +41,8 @@ class _Convolution(torch.autograd.Function):
         padded = good_length(length + taps - 1)  # shorter, and the end would wrap around to the start
         transfer = torch.fft.rfft(kernel, n=padded)
         y, spectra = u.new_empty(u.mT.shape), []
-        for rows, spectrum in _spectra(u, padded):
+        for rows in _blocks(u, padded):
+            spectrum = _spectrum(u[rows], padded)
             y[rows] = torch.fft.irfft(spectrum * transfer, n=padded)[:, :, :length]
             if learns:
                 spectra.append(spectrum.conj_physical_())  # as the kernel's gradient needs it
@@ -58,27 +58,25 @@ class _Convolution(torch.autograd.Function):
         # Correlation is convolution with the conjugate spectrum.
         backwards, both = transfer.conj().resolve_conj(), torch.zeros_like(transfer)
         to_u = gradient.new_empty(gradient.mT.shape)
-        for rows, flow in _spectra(gradient, ctx.padded):
+        for rows in _blocks(gradient, ctx.padded):
+            flow = _spectrum(gradient[rows], ctx.padded)
             if spectra:
                 both += (next(remaining) * flow).sum(0)
             to_u[rows] = torch.fft.irfft(flow.mul_(backwards), n=ctx.padded)[:, :, :length]
+            del flow  # before the next one is made
         to_kernel = torch.fft.irfft(both, n=ctx.padded)[:, : ctx.taps] if spectra else None
         return to_u.mT, to_kernel, None
 
 
-def _spectra(x: Float[Tensor, "b l d"], padded: int) -> Iterator[tuple[slice, Complex[Tensor, "rows d f"]]]:
-    """Yields the transforms of some rows after others, padded with zeros, and which rows they are."""
-    batch, length, channels = x.shape
-    at_once = min(_rows_at_once(x, padded), batch)
-    frame = x.new_zeros(at_once, channels, padded)
-    for start in range(0, batch, at_once):
-        part = x[start : start + at_once]
-        frame[: len(part), :, :length] = part.mT  # what lies behind it stays zero
-        yield slice(start, start + at_once), torch.fft.rfft(frame[: len(part)])
+def _spectrum(x: Float[Tensor, "rows l d"], padded: int) -> Complex[Tensor, "rows d f"]:
+    frame = x.new_zeros(x.shape[0], x.shape[2], padded)
+    frame[:, :, : x.shape[1]] = x.mT
+    return torch.fft.rfft(frame)
 
 
-def _rows_at_once(x: Float[Tensor, "b l d"], padded: int) -> int:
-    """Returns of how many rows to transform all channels at once: of a long batch, about a quarter."""
+def _blocks(x: Float[Tensor, "b l d"], padded: int) -> list[slice]:
+    """Returns which rows to transform at once, all channels: of a long batch, about a quarter."""
     # Fewer and larger blocks keep several threads from waiting for each other.
     numbers = max(2 * numbers_at_once(x.device), x.numel() // 2)
-    return max(numbers // (x.shape[2] * padded), 1)
+    rows = max(numbers // (x.shape[2] * padded), 1)
+    return [slice(start, start + rows) for start in range(0, len(x), rows)]

@@ -55,8 +55,7 @@ def vandermonde_kernel(layer: S4D, length: int) -> Tensor:
 
 
 def plain_convolution(u: Tensor, kernel: Tensor) -> Tensor:
-    """Returns the causal convolution (b, l, d) by Fourier transforms of twice the length."""
+    """Returns the causal convolution (b, l, d) by Fourier transforms of twice the length, along rows of memory."""
     length = u.shape[1]
-    spectrum = torch.fft.rfft(u, n=2 * length, dim=1) * torch.fft.rfft(kernel.T, n=2 * length, dim=0)
-    y: Tensor = torch.fft.irfft(spectrum, n=2 * length, dim=1)
-    return y[:, :length]
+    spectrum = torch.fft.rfft(u.mT, n=2 * length) * torch.fft.rfft(kernel, n=2 * length)
+    return torch.fft.irfft(spectrum, n=2 * length)[:, :, :length].mT

@@ -72,7 +72,7 @@ class _Block(NamedTuple):
 def _block_size(u: Tensor, d_state: int, num_segments: int) -> int:
     """Returns how many positions a block has, but for the last."""
     numbers = u.shape[0] * num_segments * u.shape[2] * d_state
-    return max(MIN_BLOCK, min(MAX_BLOCK, BLOCK_NUMBERS // numbers))
+    return min(max(MIN_BLOCK, min(MAX_BLOCK, BLOCK_NUMBERS // numbers)), u.shape[1] // num_segments)
 
 
 def _cut(part: Tensor, num_segments: int, size: int) -> tuple[Tensor, ...]:

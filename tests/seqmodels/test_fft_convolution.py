@@ -14,7 +14,8 @@ def normal(*shape, dtype=torch.float64, seed=0):
 
 @pytest.fixture(params=[1, 3, B], ids=["a row at a time", "three and the rest", "all at once"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(module, "_rows_at_once", lambda x, padded: request.param)
+    rows = request.param
+    monkeypatch.setattr(module, "_blocks", lambda x, _: [slice(i, i + rows) for i in range(0, len(x), rows)])
 
 
 @pytest.mark.usefixtures("block")
