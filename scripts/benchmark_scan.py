@@ -11,7 +11,6 @@ the materialised Vandermonde matrix, and a single step of S4 and Mamba after a s
 backend `cpp` to be several times as fast as mambapy, and steps to cost the same after every context.
 """
 
-import importlib.util
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,9 @@ from scripts.run.benchmark_records import records_table, write_records
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
 from scripts.run.scan_workloads import S4DConvolution
-from scripts.run.sequence_benchmarks import Entry, measure_passes, measure_steps
+from scripts.run.sequence_benchmarks import Entry, check_sizes, measure_passes, measure_steps
 from scripts.run.sequence_costs import CostSettings, rising
-from scripts.run.sequence_workloads import OURS, Layer, Stepping
+from scripts.run.sequence_workloads import OURS, Layer, Stepping, why_not_there
 from seqmodels.s4d import S4D
 from seqmodels.scans import Backend, choose_backend
 
@@ -74,11 +73,13 @@ def main(config: BenchmarkScan) -> None:
         device=device.type,
         seed=config.seed,
     )
-    records = measure_passes(passes(config, device.type), settings, config.rounds)
-    if config.contexts:
+    entries, steps = passes(config, device.type), steppings(config) if config.contexts else []
+    check_sizes(entries, steps)
+    records = measure_passes(entries, settings, config.rounds)
+    if steps:
         # A context is read once before any step after it, which may take longer than a pass.
         settings = settings._replace(lengths=rising(config.contexts), seconds_limit=SECONDS_TO_READ)
-        records += measure_steps(steppings(config), settings, config.rounds)
+        records += measure_steps(steps, settings, config.rounds)
     print(records_table(records))
     if config.output is not None:
         write_records(config.output, records, conditions=conditions)
@@ -100,11 +101,14 @@ def passes(config: BenchmarkScan, device: str) -> list[Entry]:
     subject = layer(implementation=OURS, model="mamba2")
     entries.append(Entry(benchmark="mamba2", implementation=OURS, name="matmul", subject=subject))
     for package, model in (("mambapy", "mamba"), ("transformers", "mamba"), ("transformers", "mamba2")):
-        if importlib.util.find_spec(package) is None:
-            print(f"left out: {package} is not installed: pip install -e '.[bench]'")
+        if reason := why_not_there(package):
+            print(f"left out: {reason}")
             continue
         subject = layer(implementation=package, model=model)
-        entries.append(Entry(benchmark=model, implementation=package, name="fallback", subject=subject))
+        # transformers takes mamba_ssm's kernels where they are.
+        kernels = package == "transformers" and device == "cuda" and not why_not_there("mamba_ssm")
+        name = "with mamba_ssm's kernels" if kernels else "fallback"
+        entries.append(Entry(benchmark=model, implementation=package, name=name, subject=subject))
     return entries + convolutions(config)
 
 

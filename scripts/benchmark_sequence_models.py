@@ -17,7 +17,7 @@ from pathlib import Path
 from scripts.run.benchmark_records import records_table, write_records
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, set_num_threads
-from scripts.run.sequence_benchmarks import Entry, measure_passes, measure_steps
+from scripts.run.sequence_benchmarks import Entry, check_sizes, measure_passes, measure_steps
 from scripts.run.sequence_costs import CostSettings, rising
 from scripts.run.sequence_workloads import OURS, Layer, Stepping, installed_peers
 from seqmodels.mixers import MIXERS, make_mixer
@@ -70,9 +70,11 @@ def main(config: BenchmarkSequenceModels) -> None:
         device=device.type,
         seed=config.seed,
     )
-    records = measure_passes(passes(config, device.type), settings, config.rounds)
-    if config.contexts:
-        records += measure_steps(steppings(config), settings._replace(lengths=rising(config.contexts)), config.rounds)
+    entries, steps = passes(config, device.type), steppings(config) if config.contexts else []
+    check_sizes(entries, steps)
+    records = measure_passes(entries, settings, config.rounds)
+    if steps:
+        records += measure_steps(steps, settings._replace(lengths=rising(config.contexts)), config.rounds)
     print(records_table(records))
     if config.output is not None:
         write_records(config.output, records, conditions=conditions)

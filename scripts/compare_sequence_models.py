@@ -31,7 +31,14 @@ from scripts.run.command_line import run_command
 from scripts.run.config_file import config_to_json
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.run_directory import RunDirectory, command_line
-from scripts.run.sequence_assembly import ModelWorkload, build_fabric, build_parts, build_task, mixer_options
+from scripts.run.sequence_assembly import (
+    ModelWorkload,
+    build_fabric,
+    build_parts,
+    build_task,
+    look_at_data,
+    mixer_options,
+)
 from scripts.run.sequence_config import (
     Precision,
     PresetName,
@@ -81,9 +88,9 @@ class CompareSequenceModels:
     output: Path | None = None  # default: runs/compare-TASK-PRESET
 
     def __post_init__(self) -> None:
-        for name in ("models", "seeds"):
+        for name in ("models", "seeds", "learning_rates", "d_states"):
             given = getattr(self, name)
-            if not given:
+            if not given and name in ("models", "seeds"):
                 raise ValueError(f"{name} must name at least one")
             if len(set(given)) < len(given):
                 raise ValueError(f"{name} must be different, got {' '.join(map(str, given))}")
@@ -121,10 +128,12 @@ class Comparison:
         self.rates = config.learning_rates or self.settings.learning_rates
         self.models = planned_models(config, self.settings)
         self.device = choose_device(config.device)
+        begun: list[RunDirectory | None] = []
         for model in self.models:
-            for run in self.planned_cells(model):
-                self.begun(run)  # raises where its settings are others
+            begun += map(self.begun, self.planned_cells(model))  # raises where a cell's settings are others
             build_parts(model, build_fabric(model, self.device))
+        if not any(begun):
+            look_at_data(build_task(self.models[0]))
         self.searched: list[Cell] = []
         self.cells: list[Cell] = []
         self.chosen: list[SequenceRunConfig] = []
@@ -147,9 +156,7 @@ class Comparison:
             if tried and not learned:
                 self.cells.append(tried[0])  # so that the table has the model
                 continue
-            rate = (
-                max(learned, key=lambda result: result.last_validation_rank).learning_rate if tried else self.rates[0]
-            )
+            rate = self.best_rate(model, learned) if tried else self.rates[0]
             self.chosen.append(with_learning_rate(model, rate))
             for run in self.seed_runs(model, rate):
                 cell = self.cell(run)
@@ -187,9 +194,14 @@ class Comparison:
             if cell is None:
                 return None
             found.append(cell)
-            if isinstance(cell, SequenceResult) and cell.steps < run.pretraining_steps + run.training.total_steps:
-                break  # what is solved needs no other rate
+            if isinstance(cell, SequenceResult) and solved(run, cell):
+                break  # no other rate is needed
         return found
+
+    def best_rate(self, model: SequenceRunConfig, searched: list[SequenceResult]) -> float:
+        """Returns the rate that solved the task, else the one with the best last validation."""
+        run = self.search_runs(model)[0]  # all have the same budget
+        return max(searched, key=lambda cell: (solved(run, cell), cell.last_validation_rank)).learning_rate
 
     def folder_of(self, run: SequenceRunConfig) -> Path:
         """Returns the folder of a cell."""
@@ -341,6 +353,11 @@ def measured_settings(run: SequenceRunConfig) -> dict[str, Any]:
     """Returns what decides about a model's layers and inputs, and so about the time and memory of a pass."""
     values = config_to_json(run)
     return {name: values[name] for name in ("model", "task", "preset", "data", "pixels_as_tokens", "architecture")}
+
+
+def solved(run: SequenceRunConfig, result: SequenceResult) -> bool:
+    """Returns whether a run ended before its last step, as it does once it reaches the goal of its preset."""
+    return result.steps < run.pretraining_steps + run.training.total_steps
 
 
 def with_learning_rate(run: SequenceRunConfig, rate: float) -> SequenceRunConfig:

@@ -19,7 +19,7 @@ import tyro
 from scripts.run.command_line import run_command
 from scripts.run.devices import DeviceName, choose_device, device_description, keep_freed_memory, set_num_threads
 from scripts.run.run_directory import RunDirectory
-from scripts.run.sequence_assembly import build_fabric, build_parts
+from scripts.run.sequence_assembly import build_fabric, build_parts, look_at_data
 from scripts.run.sequence_config import PresetName, SequenceRunConfig, preset_for
 from scripts.run.sequence_run import SequenceRun, train_to_the_end
 from seqmodels.training import NonFiniteLossError
@@ -51,6 +51,7 @@ def main(command: TrainSequenceModel) -> None:
     fabric = build_fabric(command.run, device, num_processes=command.num_processes)
     _refuse_directory(command, writes=fabric.is_global_zero)
     parts = build_parts(command.run, fabric)  # what cannot be built leaves no folder
+    look_at_data(parts.trainings[0].task)
     directory = _open_directory(command, writes=fabric.is_global_zero)
     run = SequenceRun(command.run, directory, parts, fabric, resumes=command.resume is not None)
     if fabric.is_global_zero:

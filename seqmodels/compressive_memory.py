@@ -27,9 +27,10 @@ class Memory(NamedTuple):
 
     def read(self, queries: Float[Tensor, "b h s e"]) -> Float[Tensor, "b h s e"]:
         """Returns sigma(Q) M / sigma(Q) z (equation 3)."""
-        features = _positive(queries)
-        normaliser = features @ self.normaliser.unsqueeze(-1)  # (B, H, S, 1)
-        return features @ self.matrix / normaliser.clamp(min=_SMALLEST_NORMALISER)
+        with _sums_in_full(queries):
+            features = _positive(queries.to(self.matrix.dtype))
+            normaliser = features @ self.normaliser.unsqueeze(-1)  # (B, H, S, 1)
+            return features @ self.matrix / normaliser.clamp(min=_SMALLEST_NORMALISER)
 
     def written(
         self,
@@ -39,9 +40,10 @@ class Memory(NamedTuple):
         where: Bool[Tensor, " b"],
     ) -> "Memory":
         """Returns the memory after a segment was written to the chosen rows (equations 4 and 5)."""
-        features = _positive(keys)
-        matrix = self.matrix + features.transpose(-1, -2) @ rule(self, keys, values)
-        normaliser = self.normaliser + features.sum(dim=2)
+        with _sums_in_full(keys):
+            features = _positive(keys.to(self.matrix.dtype))
+            matrix = self.matrix + features.transpose(-1, -2) @ rule(self, keys, values.to(self.matrix.dtype))
+            normaliser = self.normaliser + features.sum(dim=2)
         chosen = where.view(-1, 1, 1, 1)
         return Memory(
             torch.where(chosen, matrix, self.matrix), torch.where(chosen.squeeze(-1), normaliser, self.normaliser)
@@ -60,6 +62,11 @@ def linear_rule(memory: Memory, keys: Float[Tensor, "b h s e"], values: Float[Te
 def delta_rule(memory: Memory, keys: Float[Tensor, "b h s e"], values: Float[Tensor, "b h s e"]) -> Tensor:
     """Writes what the memory does not yet return for these keys (equation 5)."""
     return values - memory.read(keys)
+
+
+def _sums_in_full(like: Tensor) -> torch.autocast:
+    """Returns a context without autocast: sums over a long past would pass the largest number of float16."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def _positive(heads: Float[Tensor, "b h s e"]) -> Float[Tensor, "b h s e"]:

@@ -71,7 +71,8 @@ class _Convolution(torch.autograd.Function):
 def _spectrum(x: Float[Tensor, "rows l d"], padded: int) -> Complex[Tensor, "rows d f"]:
     frame = x.new_zeros(x.shape[0], x.shape[2], padded)
     frame[:, :, : x.shape[1]] = x.mT
-    return torch.fft.rfft(frame)
+    spectrum: Tensor = torch.fft.rfft(frame)
+    return spectrum
 
 
 def _blocks(x: Float[Tensor, "b l d"], padded: int) -> list[slice]:

@@ -58,4 +58,5 @@ def plain_convolution(u: Tensor, kernel: Tensor) -> Tensor:
     """Returns the causal convolution (b, l, d) by Fourier transforms of twice the length, along rows of memory."""
     length = u.shape[1]
     spectrum = torch.fft.rfft(u.mT, n=2 * length) * torch.fft.rfft(kernel, n=2 * length)
-    return torch.fft.irfft(spectrum, n=2 * length)[:, :, :length].mT
+    y: Tensor = torch.fft.irfft(spectrum, n=2 * length)[:, :, :length].mT
+    return y

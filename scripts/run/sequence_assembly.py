@@ -59,6 +59,11 @@ def build_task(config: SequenceRunConfig) -> Task:
     return as_tokens(task) if config.pixels_as_tokens or config.pretraining_steps else task
 
 
+def look_at_data(task: Task) -> None:
+    """Reads one batch, so that data that are missing or damaged are met before a run has a folder."""
+    next(iter(task.batches("train", batch_size=1, seed=0)))
+
+
 def build_test_tasks(config: SequenceRunConfig, task: Task) -> list[Task]:
     """Returns the task at every length that the run is tested at."""
     if not config.test_lengths:

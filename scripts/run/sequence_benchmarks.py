@@ -1,12 +1,12 @@
 """What the benchmarks of sequence models and of scans share: subjects measured in turn, and the records of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .benchmark_records import BenchmarkRecord, summarise
 from .progress import in_turns
 from .sequence_costs import Cost, CostSettings, Workload, costs_in_a_fresh_process
-from .sequence_workloads import OURS, Stepping
+from .sequence_workloads import OURS, Layer, Stepping
 
 Subject = Callable[[str], Workload]  # from a device to what is measured on it; it must be picklable
 
@@ -23,6 +23,14 @@ class Entry:
     def setting(self, length: int) -> str:
         """Returns what is written beside the figure at a length."""
         return f"{self.name}, L {length:,}"
+
+
+def check_sizes(entries: Iterable[Entry], steppings: Iterable[Stepping]) -> None:
+    """Builds our layers once: a size that one of them cannot have is refused before anything is measured."""
+    layers = [entry.subject for entry in entries if entry.implementation == OURS]
+    for layer in [*layers, *(stepping.layer for stepping in steppings)]:
+        if isinstance(layer, Layer):
+            layer.build()
 
 
 def measure_passes(entries: Sequence[Entry], settings: CostSettings, rounds: int) -> list[BenchmarkRecord]:

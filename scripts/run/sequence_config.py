@@ -201,9 +201,9 @@ LAPTOP = (
     ),
     _preset(
         "adding",
-        total_steps=4_000,
+        total_steps=6_000,
         batch_size=32,
-        search_share=0.5,
+        search_share=1 / 3,
         validations=20,
         stop_at_loss=0.001,
         test_lengths=(500, 1_000, 2_000),

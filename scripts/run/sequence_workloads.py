@@ -1,9 +1,11 @@
 """What the benchmark of sequence models measures: one layer of ours or of a peer, forward and backward, or stepping."""
 
+import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -163,6 +165,18 @@ def installed_peers(model: str, device: str) -> list[str]:
         package
         for package, theirs in PEERS
         if theirs == model
-        and importlib.util.find_spec(package) is not None
         and (package != "mamba_ssm" or device == "cuda")  # its kernels run nowhere else
+        and not why_not_there(package)
     ]
+
+
+@cache
+def why_not_there(package: str) -> str:
+    """Returns why a peer's package cannot be measured, an empty text where it can."""
+    if importlib.util.find_spec(package) is None:
+        return f"{package} is not installed: pip install -e '.[bench]'"
+    try:
+        importlib.import_module(package)
+    except (ImportError, OSError) as error:  # compiled for another PyTorch, often
+        return f"{package} cannot be imported: {error}"
+    return ""

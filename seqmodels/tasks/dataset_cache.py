@@ -22,13 +22,18 @@ def cached_arrays(folder: Path | None, name: str, settings: object, build: Calla
     """
     if folder is None:
         return build()
-    place = folder / f"{name}-{sha256(repr(settings).encode()).hexdigest()[:12]}"
+    place = folder / name_for(name, settings)
     if not place.exists():
         _write(place, build())
     try:
         return {path.stem: _load(path) for path in sorted(place.glob("*.npy"))}
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{place} is damaged ({error}); remove it, and it will be generated again") from error
+
+
+def name_for(name: str, settings: object) -> str:
+    """Returns the name of the folder in which arrays with these settings are kept."""
+    return f"{name}-{sha256(repr(settings).encode()).hexdigest()[:12]}"
 
 
 def _load(path: Path) -> Any:

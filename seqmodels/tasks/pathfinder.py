@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .dataset_cache import Arrays, cached_arrays
+from .dataset_cache import Arrays, cached_arrays, name_for
 from .pathfinder_images import draw_pathfinder
 from .pathfinder_settings import PathfinderSettings
 from .pixel_rows import PixelRows
@@ -83,8 +83,7 @@ class Pathfinder:
     def batches(self, split: Split, *, batch_size: int, seed: int, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of a split, as in Task."""
         if self._rows is None:
-            settings = (_VERSION, self.settings, self._num_images)
-            drawn = cached_arrays(self._cache, "pathfinder", settings, self._draw)
+            drawn = cached_arrays(self._cache, "pathfinder", self._key, self._draw)
             if self._parts is not None:
                 shutil.rmtree(self._parts, ignore_errors=True)
             self._rows = PixelRows(drawn["images"], drawn["labels"])
@@ -106,8 +105,12 @@ class Pathfinder:
         return {"images": images, "labels": labels}
 
     @property
+    def _key(self) -> tuple[object, ...]:
+        return _VERSION, self.settings, self._num_images
+
+    @property
     def _parts(self) -> Path | None:
-        return None if self._cache is None else self._cache / f"pathfinder-{self.settings.size}-being-drawn"
+        return None if self._cache is None else self._cache / name_for("pathfinder-being-drawn", self._key)
 
     def _draw_group(self, group: int, number: int) -> Arrays:
         generator = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(group,)))

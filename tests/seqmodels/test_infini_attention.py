@@ -100,3 +100,14 @@ def test_no_head_is_refused():
 def test_a_segment_has_a_position():
     with pytest.raises(ValueError, match="segment_length must be at least 1, got 0"):
         make_mixer("infini-linear", D, num_heads=H, segment_length=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rule", ["linear", "delta"])
+def test_a_long_past_does_not_overflow_in_float16(rule):
+    torch.manual_seed(0)
+    mixer = make_mixer(f"infini-{rule}", 32, num_heads=1, segment_length=64)
+    x = 3.0 * torch.randn(1, 2048, 32)
+    with torch.autocast("cpu", torch.float16):
+        output, _ = mixer(x)
+    assert (output - mixer(x)[0]).abs().max() < 0.02 * output.abs().max()

@@ -107,11 +107,14 @@ def test_images_drawn_before_an_interruption_are_not_drawn_again(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         next(Pathfinder(PATHFINDER_16, cache=tmp_path, **SIZES).batches("train", batch_size=7, seed=0))
     monkeypatch.setattr(pathfinder, "draw_pathfinder", partial(draw, interrupt_at=None))
+    other_size = Pathfinder(PATHFINDER_16, cache=tmp_path, num_train=1, num_validation=1, num_test=1)
+    next(other_size.batches("train", batch_size=1, seed=0))
+    assert drawn == [5, 5, 3], "another set shares neither the parts nor their end"
     found = next(Pathfinder(PATHFINDER_16, cache=tmp_path, **SIZES).batches("train", batch_size=7, seed=0))
-    assert drawn == [5, 5, 2]
+    assert drawn == [5, 5, 3, 2]
     for part, other in zip(expected, found, strict=True):
         assert part.equal(other)
-    assert len(list(tmp_path.iterdir())) == 1, "what was kept of the parts is of no use any more"
+    assert len(list(tmp_path.iterdir())) == 2, "what was kept of the parts is of no use any more"
 
 
 @pytest.mark.parametrize(
