@@ -1,5 +1,6 @@
 """Turns a store of played frames into a sequence task."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,17 +27,19 @@ def atari_task(folder: Path, *, question: Question, length: int = 128, features_
     A frame's features are its newest image averaged over features_per_side x features_per_side equal areas, from -1 to
     1. Raises ValueError if the store has several games, whose actions differ in meaning.
     """
+    plays, num_actions = _plays(folder.resolve(), features_per_side)
+    return AtariPlay(plays, num_actions=num_actions, length=length, question=question)
+
+
+@lru_cache(maxsize=1)  # a comparison builds its task for every cell, and reading takes long
+def _plays(folder: Path, side: int) -> tuple[dict[Split, StoredPlay], int]:
+    """Returns all steps of each part's episodes, and the number of actions."""
     store = FrameStore.open(folder)
     if len(store.games) != 1:
         raise ValueError(f"a sequence of play is of one game, but {folder} has {', '.join(store.games)}")
     split = split_episodes(store, seed=0)
     parts: tuple[Split, ...] = ("train", "validation", "test")
-    return AtariPlay(
-        {part: _play(store, split.episodes(part), features_per_side) for part in parts},
-        num_actions=store.num_actions,
-        length=length,
-        question=question,
-    )
+    return {part: _play(store, split.episodes(part), side) for part in parts}, store.num_actions
 
 
 def _play(store: FrameStore, episodes: Int64[np.ndarray, " e"], side: int) -> StoredPlay:
