@@ -76,7 +76,7 @@ def _block_size(u: Tensor, d_state: int, num_segments: int) -> int:
 
 
 def _cut(part: Tensor, num_segments: int, size: int) -> tuple[Tensor, ...]:
-    """Returns views (T, R, ...) of all blocks of (b, l, ...), cut into segments first."""
+    """Returns the blocks (T, R, ...) of (b, l, ...), cut into segments first; views, of a contiguous part."""
     rows = part.reshape(len(part) * num_segments, part.shape[1] // num_segments, *part.shape[2:])
     pieces: tuple[Tensor, ...] = rows.transpose(0, 1).split(size)
     return pieces
